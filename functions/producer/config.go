@@ -84,13 +84,13 @@ type Failure struct {
 func (c Config) withDefaults() (Config, error) {
 	var errs []error
 	if c.Client == nil {
-		errs = append(errs, errors.New("Client is missing: give an *sqs.Client"))
+		errs = append(errs, errors.New("no Client: give an *sqs.Client"))
 	}
 	if c.QueueURL == "" {
-		errs = append(errs, errors.New("QueueURL is missing: it is the stack's output SqsQueueUrl"))
+		errs = append(errs, errors.New("no QueueURL: it is the stack's output SqsQueueUrl"))
 	}
 	if c.Shards < 0 {
-		errs = append(errs, fmt.Errorf("Shards is %d: give a number of groups, or 0 for one per series", c.Shards))
+		errs = append(errs, fmt.Errorf("bad Shards %d: give a number of groups, or 0 for one per series", c.Shards))
 	}
 	number := func(name string, v *int, def, least, most int) {
 		if *v == 0 {

@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type Producer struct {
 	pending  map[*message]struct{} // neither acknowledged nor failed
 	freed    chan struct{}         // closed, and replaced, when buffered shrinks
 	buffered int                   // bytes of open groups and pending messages
+	sealed   int64                 // messages so far
 	stats    Stats
 	lost     LostError
 }
@@ -95,6 +97,7 @@ type group struct {
 // message is a sealed part of a group.
 type message struct {
 	group  *group
+	number int64 // in the order of sealing
 	id     string
 	body   string
 	events int
@@ -104,7 +107,7 @@ type message struct {
 	first    time.Time // first attempt
 	again    time.Time // next attempt, while in retries
 	alone    bool      // sent in a request of its own, since one that it was part of was refused as a whole
-	err      error     // why it was given up; read after done
+	err      error     // why it was given up
 	done     chan struct{}
 }
 
@@ -152,7 +155,7 @@ func (p *Producer) Send(ctx context.Context, e *market.Event) error {
 		if p.closing {
 			return ErrClosed
 		}
-		if p.buffered+len(line)+1 <= p.cfg.MaxBuffer {
+		if p.buffered == 0 || p.buffered+len(line)+1 <= p.cfg.MaxBuffer {
 			return p.pack(name, line)
 		}
 		p.flush() // what is open now fills the buffer: waiting for MaxDelay would gain nothing
@@ -172,7 +175,7 @@ func (p *Producer) Send(ctx context.Context, e *market.Event) error {
 // encode returns e as one line that the processor accepts. The processor's own decoder is the judge: a second set of
 // rules here would drift from it.
 func (p *Producer) encode(e *market.Event) (string, error) {
-	line := string(e.AppendJSON(nil))
+	line := string(e.AppendJSON(make([]byte, 0, 256)))
 	refuse := func(r market.Refusal) error {
 		return fmt.Errorf("producer: event of series %q refused: %w", e.Series(), &r)
 	}
@@ -180,10 +183,11 @@ func (p *Producer) encode(e *market.Event) (string, error) {
 		return "", refuse(refused[0])
 	}
 	// Legal in JSON, but SQS would refuse the whole message.
-	if strings.ContainsAny(line, "\ufffe\uffff") {
+	if strings.Contains(line, "\ufffe") || strings.Contains(line, "\uffff") {
 		return "", refuse(market.Refusal{Reason: market.InvalidUTF8, Detail: "U+FFFE and U+FFFF cannot be sent through SQS: remove them"})
 	}
-	return line, nil
+	// Conditions are JSON as given. In valid JSON a line break is only space, but here it would end the event.
+	return strings.ReplaceAll(line, "\n", " "), nil
 }
 
 // pack adds line to the group called name.
@@ -223,7 +227,8 @@ func (p *Producer) pack(name, line string) error {
 
 // seal turns what g has packed into a message.
 func (p *Producer) seal(g *group) {
-	m := &message{group: g, id: g.id, body: g.body.String(), events: g.events, done: make(chan struct{})}
+	p.sealed++
+	m := &message{group: g, number: p.sealed, id: g.id, body: g.body.String(), events: g.events, done: make(chan struct{})}
 	m.size = len(m.body) + attributeSize(m.id)
 	g.body.Reset()
 	g.events, g.overdue = 0, false
@@ -253,12 +258,11 @@ func (p *Producer) flush() {
 	p.open, p.flushAt = p.open[:0], time.Time{}
 }
 
-// resolve ends m: acknowledged where err is nil, else given up. The next message of its group may go.
-func (p *Producer) resolve(m *message, err error) {
-	m.err = err
+// resolve ends m: acknowledged where m.err is nil, else given up. The next message of its group may go.
+func (p *Producer) resolve(m *message) {
 	delete(p.pending, m)
 	p.buffered -= len(m.body)
-	if err == nil {
+	if m.err == nil {
 		p.stats.Messages++
 		p.stats.Events += int64(m.events)
 		p.stats.Bytes += int64(m.size)
@@ -300,16 +304,20 @@ func (p *Producer) Flush(ctx context.Context) error {
 	return wait(ctx, pending)
 }
 
-// sealAll makes messages of everything that is open, and returns all that are pending.
+// sealAll makes messages of everything that is open, and returns all that are pending, oldest first.
 func (p *Producer) sealAll() []*message {
+	p.flush()
 	for _, g := range p.groups {
-		if g.events > 0 {
+		if g.overdue { // sealed behind the message that is under way
 			p.seal(g)
 		}
 	}
-	clear(p.open)
-	p.open, p.flushAt = p.open[:0], time.Time{}
-	return slices.Collect(maps.Keys(p.pending))
+	return p.unresolved()
+}
+
+// unresolved returns the pending messages, oldest first.
+func (p *Producer) unresolved() []*message {
+	return slices.SortedFunc(maps.Keys(p.pending), func(a, b *message) int { return cmp.Compare(a.number, b.number) })
 }
 
 // wait waits for messages.
@@ -354,13 +362,17 @@ func (p *Producer) Close(ctx context.Context) error {
 	p.senders.Wait()
 
 	p.mu.Lock()
-	left := slices.Collect(maps.Keys(p.pending))
+	left := p.unresolved()
+	p.mu.Unlock()
 	for _, m := range left {
-		p.resolve(m, fmt.Errorf("closed before SQS acknowledged it: %w", context.Cause(ctx)))
+		p.giveUp(m, fmt.Errorf("closed before SQS acknowledged it: %w", context.Cause(ctx)))
+	}
+	p.mu.Lock()
+	for _, m := range left {
+		p.resolve(m)
 	}
 	lost := p.lost
 	p.mu.Unlock()
-	p.report(left)
 	if lost.Messages > 0 {
 		p.result = &lost
 	}
@@ -377,13 +389,12 @@ func (p *Producer) Stats() Stats {
 	return s
 }
 
-// report tells OnFailure of messages that were given up, without the lock.
-func (p *Producer) report(failed []*message) {
-	if p.cfg.OnFailure == nil {
-		return
-	}
-	for _, m := range failed {
-		p.cfg.OnFailure(Failure{MessageID: m.id, Group: m.group.name, Events: m.events, Body: m.body, Err: m.err})
+// giveUp marks m as given up for err and tells OnFailure, before resolve lets anyone who waits for m go on. It must be
+// called without the lock.
+func (p *Producer) giveUp(m *message, err error) {
+	m.err = err
+	if p.cfg.OnFailure != nil {
+		p.cfg.OnFailure(Failure{MessageID: m.id, Group: m.group.name, Events: m.events, Body: m.body, Err: err})
 	}
 }
 

@@ -28,11 +28,11 @@ type Alert struct {
 	Source   string
 	Rule     string
 	Severity Severity
-	Labels   []Label // as in the rule, sorted by name
-	Summary  string  // rendered
-	Time     int64   // event time (of a bar its end), nanoseconds since 1970 UTC
-	Value    float64 // the non-constant side of the rule's first comparison
-	Operands []Operand
+	Labels   []Label        // as in the rule, sorted by name; shared by its alerts, not to be changed
+	Summary  string         // rendered
+	Time     int64          // event time (of a bar its end), nanoseconds since 1970 UTC
+	Value    float64        // the non-constant side of the rule's first comparison
+	Operands []Operand      // sorted by text
 	Price    market.Decimal // the event's price (close, mid); 0 = the event has none
 	EventID  string
 	Sequence int64 // of the event; see HasSeq

@@ -43,7 +43,7 @@ type Record struct {
 type Key struct{ Symbol, ID string }
 
 // Key is the record's identity.
-func (a *Alert) Key() Key { return Key{a.Symbol, a.ID} }
+func (a Alert) Key() Key { return Key{a.Symbol, a.ID} }
 
 // MessageID is the identity of a delivered message: a hash of its origin_message_id.
 type MessageID [16]byte

@@ -88,10 +88,10 @@ func parseDecimal(s string) (Decimal, Reason) {
 	}
 	// The number is its significant digits, without leading and trailing zeros, times 10^exp units of 1e-9.
 	negative := s[0] == '-'
-	var n uint64     // the first 19 significant digits up to the last that is not zero
-	digits := 0      // significant digits, trailing zeros included
-	zeros := 0       // trailing zeros of those
-	exp := 9         // before trailing zeros are taken off
+	var n uint64 // the first 19 significant digits up to the last that is not zero
+	digits := 0  // significant digits, trailing zeros included
+	zeros := 0   // trailing zeros of those
+	exp := 9     // before trailing zeros are taken off
 	fraction := false
 	i := 0
 	if negative {

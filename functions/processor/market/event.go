@@ -47,7 +47,8 @@ type Event struct {
 	HasVWAP    bool // bar
 	HasTrades  bool // bar
 
-	Index int32 // position in its message, from 0
+	Index int32  // position in its message, from 0
+	Raw   string // the event as received, "" where it was not decoded
 
 	Symbol string
 	Source string
@@ -75,7 +76,7 @@ type Event struct {
 	Action     string // correction: "cancel" or "correct"
 	OriginalID string // correction
 
-	Conditions string // trade: the JSON array as sent, "" where absent
+	Conditions string // trade: the JSON array as sent, without line breaks; "" where absent
 }
 
 // EventTime is the time, in nanoseconds since 1970 UTC, at which the event is known: of a bar its end, else Time.

@@ -20,3 +20,9 @@ const (
 	LateRetry    Reason = "late"          // later than the allowed lateness, and the message was a retry
 	AlertRefused Reason = "alert_refused" // SNS refuses the alert for good
 )
+
+// Delay hides one received message until After has passed.
+type Delay struct {
+	ReceiptHandle string
+	After         time.Duration
+}

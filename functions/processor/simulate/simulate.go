@@ -56,8 +56,6 @@ func value[T any](p *T) T {
 	return *p
 }
 
-func pointer[T any](v T) *T { return &v }
-
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // uuid is the default id of the n-th message: constant but for n, in the form of the real ones.

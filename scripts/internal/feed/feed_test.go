@@ -107,6 +107,19 @@ func TestLongLines(t *testing.T) {
 	}
 }
 
+// TestALongLineIsNotShortened: a carriage return where the line is cut is part of it, not its end.
+func TestALongLineIsNotShortened(t *testing.T) {
+	for _, length := range []int{feed.MaxLine - 1, feed.MaxLine, feed.MaxLine + 1} {
+		r, err := feed.Open([]string{feed.Stdin}, strings.NewReader(strings.Repeat("x", length)+"\rmore\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := r.Next(); err != nil || len(l.Text) != feed.MaxLine+1 {
+			t.Errorf("%d bytes, a carriage return and more: %d bytes, %v; want %d", length, len(l.Text), err, feed.MaxLine+1)
+		}
+	}
+}
+
 func TestSeveralInputs(t *testing.T) {
 	plain := write(t, "a.ndjson", []byte("1\n2\n"))
 	packed := write(t, "b.ndjson.gz", zipped(t, "3\n"))

@@ -1,0 +1,183 @@
+// Package ingest turns a batch of SQS messages into committed, published alerts and a partial batch response. The same
+// Handler runs in Lambda, in the local run and in the tests; it owns the interfaces of what it needs.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"example.com/market-data-pipeline/functions/processor/alert"
+	"example.com/market-data-pipeline/functions/processor/market"
+	"example.com/market-data-pipeline/functions/processor/settings"
+)
+
+// States keeps one snapshot per series; package ledger states the contract of each method.
+type States interface {
+	ReadStates(ctx context.Context, series []string) (states map[string]alert.Snapshot, bad map[string]error, err error)
+	Commit(ctx context.Context, c alert.Commit) (alert.CommitResult, error)
+}
+
+// Outbox keeps the stored alerts; package ledger states the contract of each method.
+type Outbox interface {
+	Records(ctx context.Context, keys []alert.Key) (map[alert.Key]alert.Record, error)
+	Claim(ctx context.Context, key alert.Key, owner string, lease int64) (r alert.Record, claimed bool, err error)
+	Release(ctx context.Context, key alert.Key, owner string) error
+	Settle(ctx context.Context, records []alert.Record) error
+}
+
+// Ledger is the store of both.
+type Ledger interface {
+	States
+	Outbox
+}
+
+// Notifier publishes alerts. It returns one error per alert, in order, nil where the alert was accepted. An error whose
+// Permanent method returns true means that no retry can help.
+type Notifier interface {
+	Publish(ctx context.Context, records []alert.Record) []error
+}
+
+// Queue is the sender's side of the queues.
+type Queue interface {
+	// Reject keeps what was refused in the rejects queue: one error per element, nil where it was kept.
+	Reject(ctx context.Context, rejected []market.Rejected) []error
+	// SetVisibility hides returned messages for a while, best effort.
+	SetVisibility(ctx context.Context, delays []market.Delay) error
+}
+
+// Config is what a Handler needs. Engine, Ledger, Notifier and Queue are required.
+type Config struct {
+	Environment string // the metrics' dimension
+	Delivery    settings.Delivery
+	Engine      *alert.Engine
+	Ledger      Ledger
+	Notifier    Notifier
+	Queue       Queue
+	ClockSkew   time.Duration
+	// MaxRetryDelay caps the time for which a failed message is hidden: 15 s after its first receive, then doubling.
+	MaxRetryDelay time.Duration
+	// SeriesConcurrency bounds the series committed at the same time; 1 = one after the other, without goroutines.
+	SeriesConcurrency int
+	Logger            *slog.Logger // nil discards
+	Metrics           io.Writer    // Embedded Metric Format, one line per batch; nil discards
+
+	Now    func() time.Time                           // nil = time.Now
+	Sleep  func(context.Context, time.Duration) error // nil = a timer
+	Jitter func(max time.Duration) time.Duration      // random in [0, max); nil = math/rand
+	NewID  func() string                              // unique in the ledger; nil = 128 random bits in hex
+}
+
+// Handler processes batches. It is safe for concurrent use and keeps nothing between batches.
+type Handler struct{ cfg Config }
+
+// New checks cfg and fills in its defaults.
+func New(cfg Config) (*Handler, error) {
+	var errs []error
+	if cfg.Engine == nil || cfg.Ledger == nil || cfg.Notifier == nil || cfg.Queue == nil {
+		errs = append(errs, errors.New("ingest: Engine, Ledger, Notifier and Queue are required"))
+	}
+	switch cfg.Delivery {
+	case "":
+		cfg.Delivery = settings.Ordered
+	case settings.Ordered, settings.Unordered:
+	default:
+		errs = append(errs, fmt.Errorf("ingest: Delivery is %q: give %q or %q", cfg.Delivery, settings.Ordered, settings.Unordered))
+	}
+	if cfg.ClockSkew < 0 || cfg.MaxRetryDelay < 0 || cfg.SeriesConcurrency < 0 {
+		errs = append(errs, errors.New("ingest: ClockSkew, MaxRetryDelay and SeriesConcurrency must not be negative"))
+	}
+	if cfg.ClockSkew == 0 {
+		cfg.ClockSkew = settings.DefaultClockSkew
+	}
+	if cfg.MaxRetryDelay == 0 {
+		cfg.MaxRetryDelay = settings.DefaultMaxRetryDelay
+	}
+	if cfg.SeriesConcurrency == 0 {
+		cfg.SeriesConcurrency = settings.DefaultSeriesConcurrency
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = io.Discard
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Sleep == nil {
+		cfg.Sleep = sleep
+	}
+	if cfg.Jitter == nil {
+		cfg.Jitter = func(max time.Duration) time.Duration { return rand.N(max) }
+	}
+	if cfg.NewID == nil {
+		cfg.NewID = func() string { return fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()) }
+	}
+	return &Handler{cfg: cfg}, errors.Join(errs...)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// leaseMargin is how long an owner's right to publish outlives its deadline: no clock of the pipeline is further off.
+const leaseMargin = 5 * time.Second
+
+// noDeadline is the time that a batch gets whose context has no deadline.
+const noDeadline = time.Minute
+
+// Handle processes a batch and returns the messages that SQS shall deliver again. Its error is not nil only if messages
+// failed and none was done; every message is then delivered again. All goroutines have ended when it returns.
+func (h *Handler) Handle(ctx context.Context, records []Record) (Response, error) {
+	now := h.cfg.Now()
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = now.Add(noDeadline)
+	}
+	inv := &invocation{
+		Handler: h, start: now, owner: h.cfg.NewID(), lease: deadline.Add(leaseMargin).UnixMilli(),
+		messages: make([]message, len(records)), groups: map[string]int{},
+	}
+	// The last moments are kept for what must still be said: first for publishing what is committed, then for the
+	// rejects and the visibility of what is returned.
+	reserve := min(1500*time.Millisecond, deadline.Sub(now)/8)
+	limited := func(before time.Duration) (phase, context.CancelFunc) {
+		until := deadline.Add(-before)
+		if !ok {
+			return phase{ctx, until}, func() {}
+		}
+		ctx, cancel := context.WithDeadline(ctx, until)
+		return phase{ctx, until}, cancel
+	}
+	work, cancelWork := limited(2 * reserve)
+	defer cancelWork()
+	publish, cancelPublish := limited(reserve)
+	defer cancelPublish()
+	end, cancelEnd := limited(reserve / 4)
+	defer cancelEnd()
+
+	inv.decode(records)
+	inv.run(work, publish, end)
+	inv.forwardRefusals(end)
+	return inv.finish(end)
+}
+
+// phase is a part of an invocation with a deadline of its own. Where the batch's context has none, until still ends it,
+// by the handler's own clock.
+type phase struct {
+	context.Context
+	until time.Time
+}
+
+// over tells whether the phase's time is up.
+func (inv *invocation) over(p phase) bool { return p.Err() != nil || !inv.cfg.Now().Before(p.until) }

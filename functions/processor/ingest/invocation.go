@@ -1,0 +1,518 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"example.com/market-data-pipeline/functions/processor/alert"
+	"example.com/market-data-pipeline/functions/processor/market"
+)
+
+// invocation is the work on one batch.
+type invocation struct {
+	*Handler
+	start    time.Time
+	owner    string // of the alerts that this invocation stores
+	lease    int64  // until when it may publish them, milliseconds since 1970 UTC
+	messages []message
+	groups   map[string]int // group -> its first message that is to be returned
+	series   []*series
+	outbox   []entry
+	count    counters
+}
+
+// entry is an alert that this invocation has the right to publish.
+type entry struct {
+	record alert.Record
+	series *series
+	// message that caused it, or recovered: an alert of a message that is not in this batch, published as a favour.
+	message int
+}
+
+const recovered = -1
+
+// decode turns the bodies into events, grouped by series in arrival order. Series that no rule watches are left out.
+func (inv *invocation) decode(records []Record) {
+	type key struct{ symbol, source string }
+	bySeries := map[key]*series{}
+	for i := range records {
+		m := &inv.messages[i]
+		m.Record = &records[i]
+		m.id = messageID(m.origin())
+		if m.Format != "" && m.Format != "canonical" {
+			m.refused = []market.Refusal{{Reason: market.UnknownFormat, Raw: m.Body,
+				Detail: "the attribute \"format\" names no known dialect: leave it out, or send \"canonical\""}}
+			continue
+		}
+		// Against the time at which the message was sent: a refusal must not depend on when it is delivered.
+		sent := m.Sent
+		if sent.IsZero() {
+			sent = inv.start
+		}
+		var events []market.Event
+		events, m.refused = market.Decode(nil, m.Body, sent, inv.cfg.ClockSkew)
+		m.events = len(events)
+		inv.count.eventsReceived += len(events) + len(m.refused)
+		inv.count.eventsRejected += len(m.refused)
+		for _, e := range events {
+			k := key{e.Symbol, e.Source}
+			s, known := bySeries[k]
+			if !known {
+				if p := inv.cfg.Engine.Program(e.Symbol, e.Source); p != nil {
+					s = &series{key: e.Series(), program: p, unread: true, settled: map[string]bool{}}
+					inv.series = append(inv.series, s)
+				}
+				bySeries[k] = s
+			}
+			if s == nil {
+				continue
+			}
+			if n := len(s.parts); n == 0 || s.parts[n-1].message != i {
+				s.parts = append(s.parts, part{message: i})
+			}
+			p := &s.parts[len(s.parts)-1]
+			p.events = append(p.events, e)
+		}
+	}
+}
+
+// run commits and publishes in rounds until every series is applied, failed or out of time. A round makes one commit per
+// series, all of them in parallel, and then publishes what they fired together.
+func (inv *invocation) run(work, publish, end phase) {
+	active := slices.Clone(inv.series)
+	first := true
+	for len(active) > 0 {
+		if inv.over(work) {
+			for _, s := range active {
+				inv.stop(s, deferred, errOutOfTime)
+			}
+			break
+		}
+		active = inv.read(work, active)
+		if first {
+			inv.settleHinted(work, active)
+			first = false
+		}
+		var planned []*series
+		var plans []*plan
+		for _, s := range active {
+			p, err := inv.planSafely(s)
+			switch {
+			case errors.Is(err, alert.ErrNewer):
+				inv.stop(s, deferred, err)
+			case err != nil:
+				inv.stop(s, failed, err)
+			case p.commit.State == nil && len(p.late) == 0:
+				inv.applied(s, p)
+			default:
+				planned, plans = append(planned, s), append(plans, p)
+			}
+		}
+		inv.dropSettledHints(work, planned, plans)
+		active = inv.commit(work, planned, plans)
+		if len(active) > 0 {
+			// What does not fill a batch waits for the next round's alerts.
+			inv.publish(publish, end, len(inv.outbox)/publishBatch*publishBatch)
+			inv.pauseAfterLoss(work, active)
+		}
+	}
+	inv.publish(publish, end, len(inv.outbox))
+}
+
+// publishBatch is how many alerts SNS takes in one call.
+const publishBatch = 10
+
+// stop ends the work on a series: the messages whose events are not applied are returned.
+func (inv *invocation) stop(s *series, o outcome, err error) {
+	for _, p := range s.parts[s.next:] {
+		if !inv.blocked(p.message) {
+			inv.give(p.message, o, time.Time{}, err)
+		}
+	}
+	s.next = len(s.parts)
+}
+
+// fail is stop for an error of a call: out of time is no failure.
+func (inv *invocation) fail(ctx phase, s *series, err error) {
+	if inv.over(ctx) {
+		inv.stop(s, deferred, errors.Join(errOutOfTime, err))
+		return
+	}
+	inv.stop(s, failed, err)
+}
+
+func (inv *invocation) applied(s *series, p *plan) {
+	s.next = p.next
+	inv.count.eventsLate += p.lateSum
+	inv.count.eventsRepeated += p.repeated
+	if p.rewarmed {
+		inv.count.statesRewarmed++
+		inv.cfg.Logger.Warn("state of an older format: the series starts anew", slog.String("series", s.key))
+	}
+}
+
+// read reads the snapshots that are missing and returns the series that go on.
+func (inv *invocation) read(ctx phase, active []*series) []*series {
+	var keys []string
+	for _, s := range active {
+		if s.unread {
+			keys = append(keys, s.key)
+		}
+	}
+	if len(keys) == 0 {
+		return active
+	}
+	states, bad, err := inv.cfg.Ledger.ReadStates(ctx, keys)
+	return slices.DeleteFunc(active, func(s *series) bool {
+		if !s.unread {
+			return false
+		}
+		snap, ok := states[s.key]
+		switch {
+		case errors.Is(bad[s.key], alert.ErrNewer):
+			inv.stop(s, deferred, bad[s.key])
+		case bad[s.key] != nil:
+			inv.stop(s, failed, bad[s.key])
+		case !ok:
+			if err == nil {
+				err = fmt.Errorf("the ledger gave no answer for series %s", s.key)
+			}
+			inv.fail(ctx, s, err)
+		default:
+			s.snap, s.unread = snap, false
+			return false
+		}
+		return true
+	})
+}
+
+// settleHinted looks at the alerts that the delivered messages caused when they were applied before. One that is not
+// published is published by this invocation, or its message waits for the lease of the one that may.
+func (inv *invocation) settleHinted(ctx phase, active []*series) {
+	type hinted struct {
+		s       *series
+		message int
+		key     alert.Key
+	}
+	var all []hinted
+	var keys []alert.Key
+	for _, s := range active {
+		if len(s.snap.Hints) == 0 {
+			continue
+		}
+		symbol := s.parts[0].events[0].Symbol
+		for _, h := range s.snap.Hints {
+			for _, p := range s.parts {
+				if inv.messages[p.message].id == h.Message {
+					k := alert.Key{Symbol: symbol, ID: h.AlertID}
+					all, keys = append(all, hinted{s, p.message, k}), append(keys, k)
+				}
+			}
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	records, err := inv.cfg.Ledger.Records(ctx, uniqueKeys(keys))
+	for _, h := range all {
+		r, ok := records[h.key]
+		if !ok && err != nil {
+			inv.returnFor(ctx, h.message, err)
+			continue
+		}
+		inv.judge(ctx, h.s, h.message, h.key, r)
+	}
+}
+
+// returnFor returns one message because of an error of a call.
+func (inv *invocation) returnFor(ctx phase, message int, err error) {
+	if message == recovered {
+		return
+	}
+	if inv.over(ctx) {
+		inv.give(message, deferred, time.Time{}, errors.Join(errOutOfTime, err))
+		return
+	}
+	inv.give(message, failed, time.Time{}, err)
+}
+
+// judge decides about an alert that was stored before: r is how it is stored, its zero value where it is not (it has
+// expired, or an operator removed it).
+func (inv *invocation) judge(ctx phase, s *series, message int, key alert.Key, r alert.Record) {
+	if slices.ContainsFunc(inv.outbox, func(e entry) bool { return e.record.Key() == key }) {
+		return
+	}
+	if r.Status != alert.Pending {
+		s.settled[key.ID] = true
+		return
+	}
+	claimed := r.Owner == inv.owner
+	if !claimed && r.Lease < inv.cfg.Now().UnixMilli() {
+		if r.Lease > 0 {
+			inv.count.pendingExpired++
+		}
+		var err error
+		if r, claimed, err = inv.cfg.Ledger.Claim(ctx, key, inv.owner, inv.lease); err != nil {
+			inv.returnFor(ctx, message, err)
+			return
+		}
+		if r.Status != alert.Pending {
+			s.settled[key.ID] = true
+			return
+		}
+	}
+	if claimed {
+		inv.outbox = append(inv.outbox, entry{r, s, message})
+		return
+	}
+	if message != recovered {
+		inv.give(message, deferred, time.UnixMilli(r.Lease), fmt.Errorf("alert %s is being published by another invocation", key.ID))
+	}
+}
+
+func uniqueKeys(keys []alert.Key) []alert.Key {
+	seen := make(map[alert.Key]bool, len(keys))
+	return slices.DeleteFunc(keys, func(k alert.Key) bool {
+		known := seen[k]
+		seen[k] = true
+		return known
+	})
+}
+
+func (inv *invocation) planSafely(s *series) (p *plan, err error) {
+	defer recoverTo(&err, "series "+s.key)
+	return inv.plan(s)
+}
+
+// recoverTo turns a panic into an error, so that it fails one series and not its neighbours. What was panicked with is
+// left out: it can quote the input.
+func recoverTo(err *error, what string) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("panic (%T) at %s: %s", r, what, debug.Stack())
+	}
+}
+
+// dropSettledHints looks, for the series that are about to write, whether the alerts hinted at are settled by now, and
+// takes the settled ones out of the plan. Alerts of other messages whose lease is over are recovered, best effort.
+func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*plan) {
+	var keys []alert.Key
+	for i, p := range plans {
+		if p.commit.State == nil {
+			continue
+		}
+		for _, h := range p.commit.State.Hints {
+			if _, ours := p.causes[h.AlertID]; !ours && !planned[i].settled[h.AlertID] {
+				keys = append(keys, alert.Key{Symbol: planned[i].parts[0].events[0].Symbol, ID: h.AlertID})
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return
+	}
+	records, err := inv.cfg.Ledger.Records(ctx, uniqueKeys(keys))
+	if err != nil {
+		inv.cfg.Logger.Warn("hints not checked", slog.String("error", errorText(err)))
+	}
+	for i, p := range plans {
+		if p.commit.State == nil {
+			continue
+		}
+		s, state := planned[i], p.commit.State
+		for _, h := range state.Hints {
+			k := alert.Key{Symbol: s.parts[0].events[0].Symbol, ID: h.AlertID}
+			_, ours := p.causes[h.AlertID]
+			if r, ok := records[k]; !ours && (ok || err == nil) {
+				inv.judge(ctx, s, recovered, k, r)
+			}
+		}
+		state.Hints = slices.DeleteFunc(state.Hints, func(h alert.Hint) bool {
+			_, ours := p.causes[h.AlertID]
+			return !ours && s.settled[h.AlertID]
+		})
+	}
+}
+
+// commit makes the planned commits and returns the series that have more to do.
+func (inv *invocation) commit(ctx phase, planned []*series, plans []*plan) []*series {
+	results := make([]alert.CommitResult, len(plans))
+	errs := make([]error, len(plans))
+	inv.parallel(len(plans), func(i int) {
+		defer recoverTo(&errs[i], "series "+planned[i].key)
+		results[i], errs[i] = inv.commitOne(ctx, plans[i])
+	})
+	var more []*series
+	for i, s := range planned {
+		p, r := plans[i], results[i]
+		switch {
+		case errs[i] != nil:
+			inv.fail(ctx, s, errs[i])
+			continue
+		case r.Conflict:
+			inv.count.stateConflicts++
+			s.losses++
+			s.limit = max(1, p.events/2)
+			s.unread = true
+			more = append(more, s)
+			continue
+		default:
+			inv.applied(s, p)
+			if p.commit.State != nil {
+				s.snap = *p.commit.State
+				s.snap.Version++
+			}
+			inv.take(ctx, s, p, r.Existing)
+		}
+		if s.next < len(s.parts) {
+			more = append(more, s)
+		}
+	}
+	return more
+}
+
+// commitOne keeps the late events of retried messages, then writes the surplus, then state and alerts. The late ones
+// come first: once the state is written, nothing would find them again.
+func (inv *invocation) commitOne(ctx phase, p *plan) (alert.CommitResult, error) {
+	if len(p.late) > 0 {
+		if err := errors.Join(inv.cfg.Queue.Reject(ctx, p.late)...); err != nil {
+			return alert.CommitResult{}, fmt.Errorf("keeping late events of a retried message: %w", err)
+		}
+	}
+	var existing []alert.Record
+	for i, chunk := range p.surplus {
+		r, err := inv.cfg.Ledger.Commit(ctx, alert.Commit{ID: fmt.Sprintf("%s-%d", p.commit.ID, i), Series: p.commit.Series, Alerts: chunk})
+		if err != nil {
+			return alert.CommitResult{}, err
+		}
+		existing = append(existing, r.Existing...)
+	}
+	if p.commit.State == nil {
+		return alert.CommitResult{}, nil
+	}
+	r, err := inv.cfg.Ledger.Commit(ctx, p.commit)
+	r.Existing = append(existing, r.Existing...)
+	return r, err
+}
+
+// take puts the committed alerts into the outbox and judges those that were stored before.
+func (inv *invocation) take(ctx phase, s *series, p *plan, existing []alert.Record) {
+	before := make(map[string]alert.Record, len(existing))
+	for _, r := range existing {
+		before[r.ID] = r
+	}
+	for _, r := range p.all() {
+		if old, ok := before[r.ID]; ok {
+			inv.judge(ctx, s, p.causes[r.ID], r.Key(), old)
+			continue
+		}
+		inv.count.alertsFired++
+		if r.Status == alert.Pending {
+			inv.outbox = append(inv.outbox, entry{r, s, p.causes[r.ID]})
+		}
+	}
+}
+
+// publish publishes the first n alerts of the outbox, records what was published, and settles the fate of the messages
+// that caused it.
+func (inv *invocation) publish(ctx, end phase, n int) {
+	if n == 0 {
+		return
+	}
+	var entries []entry
+	entries, inv.outbox = inv.outbox[:n:n], inv.outbox[n:]
+	records := make([]alert.Record, len(entries))
+	for i := range entries {
+		records[i] = entries[i].record
+	}
+	errs := inv.cfg.Notifier.Publish(ctx, records)
+	var settled []alert.Record
+	var of []*entry
+	var release []*entry
+	for i := range entries {
+		e := &entries[i]
+		var permanent interface{ Permanent() bool }
+		switch err := errs[i]; {
+		case err == nil:
+			e.record.Published = inv.cfg.Now().UnixMilli()
+			e.record.Status = alert.Sent
+			inv.count.published(&e.record)
+		case errors.As(err, &permanent) && permanent.Permanent():
+			if rejectErr := inv.rejectAlert(end, e, err); rejectErr != nil {
+				inv.returnFor(end, e.message, rejectErr)
+				release = append(release, e)
+				continue
+			}
+			e.record.Status, e.record.Refusal = alert.Failed, errorText(err)
+			inv.count.alertsFailed++
+			inv.cfg.Logger.Error("alert refused for good", slog.String("alert_id", e.record.ID), slog.String("rule", e.record.Rule), slog.String("error", errorText(err)))
+		default:
+			inv.returnFor(ctx, e.message, fmt.Errorf("publishing alert %s: %w", e.record.ID, err))
+			release = append(release, e)
+			continue
+		}
+		e.series.settled[e.record.ID] = true
+		settled, of = append(settled, e.record), append(of, e)
+	}
+	if len(settled) > 0 {
+		if err := inv.cfg.Ledger.Settle(end, settled); err != nil {
+			for _, e := range of {
+				inv.returnFor(end, e.message, fmt.Errorf("recording published alerts: %w", err))
+			}
+		}
+	}
+	inv.parallel(len(release), func(i int) {
+		if err := inv.cfg.Ledger.Release(end, release[i].record.Key(), inv.owner); err != nil {
+			inv.cfg.Logger.Warn("lease not released", slog.String("alert_id", release[i].record.ID), slog.String("error", errorText(err)))
+		}
+	})
+}
+
+// rejectAlert keeps an alert that SNS refuses for good in the rejects queue.
+func (inv *invocation) rejectAlert(ctx phase, e *entry, cause error) error {
+	r := market.Rejected{Body: string(e.record.AppendJSON(nil, e.record.Times, e.record.Status)), Reason: market.AlertRefused, OriginMessageID: e.record.ID}
+	if e.message != recovered {
+		m := &inv.messages[e.message]
+		r.OriginMessageID, r.FirstReceived, r.ReceiveCount, r.Group = m.origin(), m.FirstReceived, m.ReceiveCount, m.Group
+	}
+	if err := errors.Join(inv.cfg.Queue.Reject(ctx, []market.Rejected{r})...); err != nil {
+		return fmt.Errorf("keeping alert %s, which SNS refuses (%s): %w", e.record.ID, errorText(cause), err)
+	}
+	return nil
+}
+
+// pauseAfterLoss waits with full jitter before lost races are run again.
+func (inv *invocation) pauseAfterLoss(ctx phase, active []*series) {
+	losses := 0
+	for _, s := range active {
+		if s.unread {
+			losses = max(losses, s.losses)
+		}
+	}
+	if losses > 0 {
+		_ = inv.cfg.Sleep(ctx, inv.cfg.Jitter(20*time.Millisecond<<min(losses, 6)))
+	}
+}
+
+// parallel runs f for 0 to n-1, at most SeriesConcurrency at a time, and returns when all have ended.
+func (inv *invocation) parallel(n int, f func(int)) {
+	if inv.cfg.SeriesConcurrency == 1 || n <= 1 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, inv.cfg.SeriesConcurrency)
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			f(i)
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,222 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"example.com/market-data-pipeline/functions/processor/alert"
+	"example.com/market-data-pipeline/functions/processor/market"
+	"example.com/market-data-pipeline/functions/processor/settings"
+)
+
+// series is the work of one batch on one series.
+type series struct {
+	key     string
+	program *alert.Program
+	parts   []part // the messages that carry events of the series, in arrival order
+
+	unread  bool // the snapshot must be read (again)
+	snap    alert.Snapshot
+	settled map[string]bool // alerts by id that are known to be settled: their hints can be dropped
+	next    int             // the first part that is not applied yet
+	limit   int             // events per commit; 0 = no limit. Halved by each lost race
+	losses  int
+}
+
+// part is what one message carries for one series.
+type part struct {
+	message int // index of the message in the batch
+	events  []market.Event
+}
+
+// plan is one step of a series: a commit, and what follows once it is made.
+type plan struct {
+	surplus  [][]alert.Record // alerts of a single event beyond what one commit holds: written first, without the state
+	commit   alert.Commit     // without a State where nothing changed
+	causes   map[string]int   // alert id -> message
+	late     []market.Rejected
+	next     int // series.next after it
+	events   int
+	lateSum  int
+	repeated int
+	rewarmed bool
+}
+
+// all returns every alert of the plan.
+func (p *plan) all() []alert.Record {
+	return append(slices.Concat(p.surplus...), p.commit.Alerts...)
+}
+
+// Limits of one commit, as the ledger has them.
+const (
+	maxAlerts      = 99
+	maxCommitBytes = 3_000_000
+)
+
+// recordBytes bounds the stored size of an alert from above: texts at their length, 40 bytes a number, and twice the
+// index's copy of them.
+func recordBytes(a *alert.Alert) int {
+	n := 1024 + 3*len(a.Summary) + 2*(len(a.ID)+len(a.Symbol)+len(a.Source)+len(a.Rule)+len(a.EventID)+len(a.Venue))
+	for _, l := range a.Labels {
+		n += len(l.Name) + len(l.Value) + 8
+	}
+	for _, o := range a.Operands {
+		n += len(o.Text) + 48
+	}
+	return n
+}
+
+// plan steps the series over its next events, as many as one commit can hold. It changes neither series nor snapshot, so
+// that it can be made again after a lost race. A plan without a State is over all events that are left.
+func (inv *invocation) plan(s *series) (*plan, error) {
+	limit := s.limit
+	for {
+		p, again, err := inv.step(s, limit)
+		switch {
+		case err != nil:
+			return nil, err
+		case again > 0:
+			limit = again
+		case p.commit.State == nil && p.next < len(s.parts):
+			// Nothing to write yet: what was stepped over leaves no trace, so go on until something does.
+			limit *= 2
+		default:
+			return p, nil
+		}
+	}
+}
+
+// step plans over at most limit events (0 = all). again, where it is not 0, is the lower limit with which the alerts fit
+// into one commit.
+func (inv *invocation) step(s *series, limit int) (p *plan, again int, err error) {
+	p = &plan{causes: map[string]int{}, next: s.next}
+	state := s.program.NewState()
+	if len(s.snap.Engine) > 0 {
+		state, err = s.program.Decode(s.snap.Engine)
+		if errors.Is(err, alert.ErrOlder) {
+			state, err, p.rewarmed = s.program.NewState(), nil, true
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("state of series %s: %w", s.key, err)
+		}
+	}
+	delivered := slices.Clone(s.snap.Delivered)
+	var fired []alert.Alert
+	var firedBy []int
+	bytes := 0
+parts:
+	for ; p.next < len(s.parts); p.next++ {
+		pt := &s.parts[p.next]
+		if inv.blocked(pt.message) {
+			continue
+		}
+		m := &inv.messages[pt.message]
+		mark := slices.IndexFunc(delivered, func(d alert.Delivered) bool { return d.Message == m.id })
+		from := 0
+		if mark >= 0 {
+			from = delivered[mark].Next
+		}
+		progress := func(next int) {
+			if mark < 0 {
+				mark = len(delivered)
+				delivered = append(delivered, alert.Delivered{Message: m.id})
+			}
+			delivered[mark].Next = next
+		}
+		for i := range pt.events {
+			e := &pt.events[i]
+			if int(e.Index) < from {
+				p.repeated++
+				continue
+			}
+			if limit > 0 && p.events == limit {
+				break parts
+			}
+			before := len(fired)
+			var o alert.Outcome
+			fired, o = s.program.Step(state, e, fired)
+			for k := before; k < len(fired); k++ {
+				firedBy = append(firedBy, pt.message)
+				bytes += recordBytes(&fired[k])
+			}
+			if (len(fired) > maxAlerts || bytes > maxCommitBytes) && before > 0 {
+				return nil, p.events, nil
+			}
+			p.events++
+			switch o {
+			case alert.Repeated:
+				p.repeated++
+			case alert.Late:
+				p.lateSum++
+				if m.ReceiveCount > 1 {
+					p.late = append(p.late, inv.rejected(m, e.Raw, market.LateRetry, int(e.Index)))
+				}
+			}
+			progress(int(e.Index) + 1)
+		}
+		progress(alert.Whole)
+	}
+	if !state.Changed() && len(fired) == 0 {
+		return p, 0, nil
+	}
+
+	records := make([]alert.Record, len(fired))
+	hints := slices.DeleteFunc(slices.Clone(s.snap.Hints), func(h alert.Hint) bool { return s.settled[h.AlertID] })
+	for i := range fired {
+		m := &inv.messages[firedBy[i]]
+		records[i] = alert.Record{Alert: fired[i], Times: alert.Times{Received: m.receivedAt(), Stored: inv.start.UnixMilli()}, Status: alert.Muted}
+		p.causes[fired[i].ID] = firedBy[i]
+		if fired[i].Notify {
+			records[i].Status, records[i].Owner, records[i].Lease = alert.Pending, inv.owner, inv.lease
+			hints = append(hints, alert.Hint{Message: m.id, AlertID: fired[i].ID})
+		}
+	}
+	for len(records) > maxAlerts {
+		n := min(len(records)-maxAlerts, maxAlerts)
+		p.surplus, records = append(p.surplus, records[:n]), records[n:]
+	}
+	p.commit = alert.Commit{ID: inv.cfg.NewID(), Series: s.key, Alerts: records, State: &alert.Snapshot{
+		Version: s.snap.Version, Delivered: inv.keep(delivered, hints), Hints: hints, Engine: state.Append(nil),
+	}}
+	return p, 0, nil
+}
+
+// Message identities kept per series. Ordered delivery repeats only what came last; unordered delivery can repeat
+// anything, and finds repetitions by identity alone.
+const (
+	keepOrdered   = 32
+	keepUnordered = 128
+)
+
+// keep drops the oldest identities beyond the bound, those of unfinished messages and of messages with unsettled alerts
+// last.
+func (inv *invocation) keep(delivered []alert.Delivered, hints []alert.Hint) []alert.Delivered {
+	bound := keepOrdered
+	if inv.cfg.Delivery == settings.Unordered {
+		bound = keepUnordered
+	}
+	surplus := len(delivered) - bound
+	if surplus <= 0 {
+		return delivered
+	}
+	needed := make(map[alert.MessageID]bool, len(hints))
+	for _, h := range hints {
+		needed[h.Message] = true
+	}
+	delivered = slices.DeleteFunc(delivered, func(d alert.Delivered) bool {
+		drop := surplus > 0 && d.Next == alert.Whole && !needed[d.Message]
+		if drop {
+			surplus--
+		}
+		return drop
+	})
+	return delivered[max(0, len(delivered)-8*bound):]
+}
+
+func (m *message) receivedAt() int64 {
+	if m.Sent.IsZero() {
+		return 0
+	}
+	return m.Sent.UnixMilli()
+}

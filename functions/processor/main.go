@@ -1,0 +1,128 @@
+// Command processor is the Lambda function: SQS batches in, alerts out.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"example.com/market-data-pipeline/functions/processor/alert"
+	"example.com/market-data-pipeline/functions/processor/ingest"
+	"example.com/market-data-pipeline/functions/processor/ledger"
+	"example.com/market-data-pipeline/functions/processor/notify"
+	"example.com/market-data-pipeline/functions/processor/queue"
+	"example.com/market-data-pipeline/functions/processor/settings"
+)
+
+func main() {
+	logger := newLogger(os.Stderr, os.Getenv)
+	handler, err := newHandler(os.Getenv, os.Stdout, logger)
+	if err != nil {
+		logger.Error("the function cannot start", slog.String("error", err.Error()))
+		os.Exit(1)
+	}
+	lambda.Start(handler)
+}
+
+// newLogger writes JSON lines with the names that Lambda's log filtering knows.
+func newLogger(w io.Writer, getenv func(string) string) *slog.Logger {
+	level := slog.LevelInfo
+	// Lambda's TRACE and FATAL have no counterpart: info is then kept.
+	_ = level.UnmarshalText([]byte(getenv("AWS_LAMBDA_LOG_LEVEL")))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) > 0 {
+			return a
+		}
+		switch a.Key {
+		case slog.TimeKey:
+			a.Key = "timestamp"
+		case slog.MessageKey:
+			a.Key = "message"
+		}
+		return a
+	}}))
+}
+
+// publishConcurrency bounds the SNS calls under way at the same time.
+const publishConcurrency = 8
+
+// callTimeout ends a call that hangs, so that the retry after it still falls into the invocation.
+const callTimeout = 8 * time.Second
+
+// newHandler wires settings, clients and adapters. The clients are built from their options alone: loading the SDK's
+// shared configuration costs a quarter of the start and finds nothing in Lambda.
+func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logger) (lambda.Handler, error) {
+	s, err := settings.FromEnv(getenv)
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	source, err := os.ReadFile(s.RulesFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the rules that %s names: %w", settings.EnvRulesFile, err)
+	}
+	rules, err := alert.Load(s.RulesFile, source)
+	if err != nil {
+		return nil, err
+	}
+	keys := credentials.NewStaticCredentialsProvider(getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY"), getenv("AWS_SESSION_TOKEN"))
+	httpClient := awshttp.NewBuildableClient().WithTimeout(callTimeout)
+	var endpoint *string
+	if url := getenv("AWS_ENDPOINT_URL"); url != "" {
+		endpoint = aws.String(url)
+	}
+	tables := dynamodb.New(dynamodb.Options{Region: s.Region, Credentials: keys, HTTPClient: httpClient, BaseEndpoint: endpoint})
+	topics := sns.New(sns.Options{Region: s.Region, Credentials: keys, HTTPClient: httpClient, BaseEndpoint: endpoint})
+	queues := sqs.New(sqs.Options{Region: s.Region, Credentials: keys, HTTPClient: httpClient, BaseEndpoint: endpoint})
+
+	h, err := ingest.New(ingest.Config{
+		Environment: s.Environment,
+		Delivery:    s.Delivery,
+		Engine:      rules.Engine(alert.Options{Lateness: s.Lateness, Ordered: s.Delivery == settings.Ordered}),
+		Ledger: ledger.NewDynamoDB(tables, ledger.Config{
+			AlertsTable: s.AlertsTable, StateTable: s.StateTable, AlertTTL: s.AlertTTL, StateTTL: s.StateTTL,
+		}),
+		Notifier:          &notify.SNS{API: topics, TopicARN: s.AlertTopicARN, Concurrency: publishConcurrency},
+		Queue:             &queue.SQS{API: queues, QueueURL: s.QueueURL, RejectsURL: s.RejectsQueueURL},
+		ClockSkew:         s.ClockSkew,
+		MaxRetryDelay:     s.MaxRetryDelay,
+		SeriesConcurrency: s.SeriesConcurrency,
+		Logger:            logger,
+		Metrics:           metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return invoker{h}, nil
+}
+
+// invoker is the handler that Lambda calls: bytes in, bytes out.
+type invoker struct{ *ingest.Handler }
+
+// Invoke processes one SQS batch.
+func (i invoker) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	records, err := ingest.ParseEvent(payload)
+	if err != nil {
+		return nil, err
+	}
+	if len(records) == 0 {
+		return nil, errors.New("processor: the event holds no SQS records: only the event source mapping invokes this function")
+	}
+	response, err := i.Handle(ctx, records)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(response)
+}

@@ -1,0 +1,157 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"example.com/market-data-pipeline/functions/processor/market"
+)
+
+// SQSAPI is what SQS calls of the client.
+type SQSAPI interface {
+	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
+	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
+}
+
+// SQS's limits of one call: entries, and bytes of all of them together, which is also the limit of one message.
+const (
+	maxEntries = 10
+	maxBytes   = 1 << 20
+)
+
+// SQS sends refused events to the rejects queue and sets visibility in the market data queue. It is safe for concurrent
+// use.
+type SQS struct {
+	API        SQSAPI
+	QueueURL   string // market data
+	RejectsURL string
+}
+
+// outgoing is one message of the rejects queue.
+type outgoing struct {
+	entry types.SendMessageBatchRequestEntry
+	of    int // index of the refused event
+	size  int
+}
+
+// Reject sends the refused events to the rejects queue and returns one error per event, nil where it was kept. A body
+// that does not fit in one message beside its attributes goes in two.
+func (s *SQS) Reject(ctx context.Context, rejected []market.Rejected) []error {
+	errs := make([]error, len(rejected))
+	var messages []outgoing
+	for i := range rejected {
+		messages = append(messages, compose(i, &rejected[i])...)
+	}
+	for len(messages) > 0 {
+		n, size := 0, 0
+		for n < len(messages) && n < maxEntries && (n == 0 || size+messages[n].size <= maxBytes) {
+			size += messages[n].size
+			n++
+		}
+		s.send(ctx, messages[:n], errs)
+		messages = messages[n:]
+	}
+	return errs
+}
+
+func (s *SQS) send(ctx context.Context, batch []outgoing, errs []error) {
+	in := &sqs.SendMessageBatchInput{QueueUrl: &s.RejectsURL}
+	for i := range batch {
+		batch[i].entry.Id = aws.String(strconv.Itoa(i))
+		in.Entries = append(in.Entries, batch[i].entry)
+	}
+	out, err := s.API.SendMessageBatch(ctx, in)
+	for i := range batch {
+		of := batch[i].of
+		switch {
+		case err != nil:
+			errs[of] = errors.Join(errs[of], fmt.Errorf("queue: sending %d messages to the rejects queue: %w", len(batch), err))
+		case !slices.ContainsFunc(out.Successful, func(r types.SendMessageBatchResultEntry) bool { return aws.ToString(r.Id) == strconv.Itoa(i) }):
+			errs[of] = errors.Join(errs[of], fmt.Errorf("queue: the rejects queue did not take a message: %s", failureCode(out.Failed, i)))
+		}
+	}
+}
+
+func failureCode(failed []types.BatchResultErrorEntry, i int) string {
+	for _, f := range failed {
+		if aws.ToString(f.Id) == strconv.Itoa(i) {
+			return aws.ToString(f.Code)
+		}
+	}
+	return "no answer for it"
+}
+
+// compose makes the one or two messages of a refused event.
+func compose(of int, r *market.Rejected) []outgoing {
+	attributes := map[string]types.MessageAttributeValue{}
+	size := 0
+	set := func(name, value, dataType string) {
+		if value == "" {
+			return
+		}
+		attributes[name] = types.MessageAttributeValue{DataType: &dataType, StringValue: &value}
+		size += len(name) + len(value) + len(dataType)
+	}
+	set(AttrReason, string(r.Reason), "String")
+	set(AttrOrigin, r.OriginMessageID, "String")
+	set(AttrIndex, strconv.Itoa(r.Index), "Number")
+	set(AttrReceiveCount, strconv.Itoa(r.ReceiveCount), "Number")
+	set(AttrFormat, r.Format, "String")
+	set(AttrGroup, r.Group, "String")
+	if !r.FirstReceived.IsZero() {
+		set(AttrFirstReceived, r.FirstReceived.UTC().Format(time.RFC3339Nano), "String")
+	}
+	body := r.Body
+	if body == "" {
+		body = " " // SQS takes no empty body
+	}
+	if size+len(body) <= maxBytes {
+		return []outgoing{{types.SendMessageBatchRequestEntry{MessageBody: &body, MessageAttributes: attributes}, of, size + len(body)}}
+	}
+	half := len(body) / 2
+	for half > 0 && !utf8.RuneStart(body[half]) {
+		half--
+	}
+	var out []outgoing
+	for i, b := range []string{body[:half], body[half:]} {
+		part := map[string]types.MessageAttributeValue{
+			AttrPart: {DataType: aws.String("String"), StringValue: aws.String(fmt.Sprintf("%d/2", i+1))},
+		}
+		for name, v := range attributes {
+			part[name] = v
+		}
+		out = append(out, outgoing{types.SendMessageBatchRequestEntry{MessageBody: &b, MessageAttributes: part}, of, size + len(AttrPart) + len("String1/2") + len(b)})
+	}
+	return out
+}
+
+// SetVisibility hides the messages for their delays, rounded up to seconds. Its error tells how many could not be hidden:
+// they come back after the queue's own visibility timeout.
+func (s *SQS) SetVisibility(ctx context.Context, delays []market.Delay) error {
+	var errs []error
+	for chunk := range slices.Chunk(delays, maxEntries) {
+		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &s.QueueURL}
+		for i := range chunk {
+			in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{
+				Id: aws.String(strconv.Itoa(i)), ReceiptHandle: &chunk[i].ReceiptHandle,
+				VisibilityTimeout: int32((chunk[i].After + time.Second - 1) / time.Second),
+			})
+		}
+		out, err := s.API.ChangeMessageVisibilityBatch(ctx, in)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("queue: setting the visibility of %d messages: %w", len(chunk), err))
+		} else if len(out.Failed) > 0 {
+			errs = append(errs, fmt.Errorf("queue: the visibility of %d of %d messages was not set: %s", len(out.Failed), len(chunk), aws.ToString(out.Failed[0].Code)))
+		}
+	}
+	return errors.Join(errs...)
+}
