@@ -21,7 +21,6 @@ const (
 	MaxPageBytes        = 1 << 20  // of a query or scan
 	MaxTransactActions  = 100
 	MaxTransactionBytes = 4 << 20 // of the transaction's items
-	MaxStatements       = 25      // in one BatchExecuteStatement
 	TokenLifetime       = 10 * time.Minute
 	maxRequestToken     = 36
 )
@@ -32,7 +31,7 @@ const (
 // An idempotency token counts from a transaction's success; a cancelled one may be tried again under its token.
 //
 // Not simulated, and refused: document paths, ADD and DELETE of sets, list functions, legacy parameters. Not
-// simulated, and ignored: capacity, PartiQL's own reserved words.
+// simulated, and ignored: capacity.
 type DynamoDB struct {
 	now func() time.Time
 
@@ -128,15 +127,13 @@ func legacy(given ...bool) error {
 
 // write is one action on one item, parsed and checked but for what depends on the stored item.
 type write struct {
-	table  *table
-	id     string
-	key    item // of an update
-	put    item
-	update *update
-	delete bool
-	allOld bool // the stored item goes into a ConditionalCheckFailed
-	// mustExist makes an update fail where there is no item (PartiQL).
-	mustExist bool
+	table     *table
+	id        string
+	key       item // of an update
+	put       item
+	update    *update
+	delete    bool
+	allOld    bool      // the stored item goes into a ConditionalCheckFailed
 	condition condition // nil = none
 }
 
@@ -211,7 +208,7 @@ func (t *table) updatable(u *update) error {
 // evaluate gives the item as it is after the write (nil: none), without storing it.
 func (w *write) evaluate() (item, error) {
 	old := w.table.get(w.id)
-	if w.condition != nil && !w.condition.holds(old) || w.mustExist && old == nil {
+	if w.condition != nil && !w.condition.holds(old) {
 		e := &types.ConditionalCheckFailedException{Message: new("The conditional request failed")}
 		if w.allOld {
 			e.Item = old.clone()

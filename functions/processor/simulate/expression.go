@@ -277,32 +277,23 @@ type token struct {
 	text string
 }
 
-// parser reads one expression, or one PartiQL statement. After the first error it sees only the end.
+// parser reads one expression. After the first error it sees only the end.
 type parser struct {
 	what   string // for errors: "ConditionExpression"
 	scope  *scope
 	tokens []token
 	err    error
-
-	partiQL    bool
-	parameters []types.AttributeValue // of "?", in order
 }
 
-// Longest expression and PartiQL statement, in bytes.
-const (
-	maxExpressionBytes = 4096
-	maxStatementBytes  = 8192
-)
+// maxExpressionBytes is the longest expression that DynamoDB takes.
+const maxExpressionBytes = 4096
 
 func newParser(what, text string, s *scope) *parser {
-	return (&parser{what: what, scope: s}).open(text, maxExpressionBytes)
-}
-
-func (p *parser) open(text string, limit int) *parser {
+	p := &parser{what: what, scope: s}
 	switch {
 	case strings.TrimSpace(text) == "":
 		p.fail("The expression can not be empty;")
-	case len(text) > limit:
+	case len(text) > maxExpressionBytes:
 		p.fail("Expression size has exceeded the maximum allowed size; expression size: %d", len(text))
 	default:
 		p.scan(text)
@@ -326,13 +317,7 @@ func (p *parser) scan(text string) {
 				i++
 			}
 		}
-		quoted := func() (string, bool) {
-			end := strings.IndexByte(text[start+1:], c)
-			i = start + end + 2
-			return text[start+1 : start+1+max(end, 0)], end >= 0
-		}
 		kind := byte('o')
-		value := ""
 		switch {
 		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
 			i++
@@ -341,20 +326,6 @@ func (p *parser) scan(text string) {
 			i++
 			run(word)
 			kind = c
-		case p.partiQL && c == '?':
-			i++
-			kind = c
-		case p.partiQL && (c == '"' || c == '\''):
-			var ok bool
-			if value, ok = quoted(); !ok {
-				p.fail("Syntax error; unclosed %c", c)
-				return
-			}
-			p.tokens = append(p.tokens, token{c, value})
-			continue
-		case p.partiQL && c >= '0' && c <= '9':
-			run(func(c byte) bool { return c >= '0' && c <= '9' || c == '.' })
-			kind = '0'
 		case word(c) && (c < '0' || c > '9'):
 			run(word)
 			kind = 'i'
@@ -422,9 +393,7 @@ func (p *parser) path() string {
 		}
 		p.scope.used[t.text] = true
 		return name
-	case t.kind == '"':
-		return t.text
-	case t.kind == 'i' && !p.partiQL && reserved[strings.ToUpper(t.text)]:
+	case t.kind == 'i' && reserved[strings.ToUpper(t.text)]:
 		p.fail("Attribute name is a reserved keyword; reserved keyword: %s", t.text)
 	case t.kind != 'i':
 		p.fail("Syntax error; token: %q, expected an attribute name", t.text)
@@ -444,28 +413,6 @@ func (p *parser) operand() operand {
 		}
 		p.scope.used[t.text] = true
 		return operand{value: v}
-	case t.kind == '?':
-		p.next()
-		if len(p.parameters) == 0 {
-			p.fail("Number of parameters in request and statement don't match.")
-			return operand{}
-		}
-		v := p.parameters[0]
-		p.parameters = p.parameters[1:]
-		return operand{value: v}
-	case t.kind == '\'':
-		p.next()
-		return operand{value: &types.AttributeValueMemberS{Value: t.text}}
-	case t.kind == '0' || p.partiQL && t.text == "-":
-		text := p.next().text
-		if text == "-" {
-			text += p.next().text
-		}
-		n, err := parseNumber(text)
-		if err != nil {
-			p.fail("%s is not a number", text)
-		}
-		return operand{value: &types.AttributeValueMemberN{Value: n.String()}}
 	case t.text == "size" && len(p.tokens) > 1 && p.tokens[1].text == "(":
 		p.next()
 		p.next()
@@ -533,13 +480,6 @@ func (p *parser) term() condition {
 			p.fail("The IN operator is provided with too many operands; number of operands: %d", len(c.set))
 		}
 		return c
-	case p.partiQL && p.accept("IS"):
-		negated := p.accept("NOT")
-		p.expect("MISSING")
-		if negated {
-			return exists{a.path}
-		}
-		return not{exists{a.path}}
 	case slices.Contains([]string{"=", "<>", "<", "<=", ">", ">="}, t.text):
 		p.next()
 		c := compare{t.text, a, p.operand()}
@@ -615,7 +555,7 @@ func (p *parser) value() expr {
 
 func (p *parser) simpleValue() expr {
 	if t := p.peek(); t.kind == 'i' && len(p.tokens) > 1 && p.tokens[1].text == "(" {
-		if t.text != "if_not_exists" || p.partiQL {
+		if t.text != "if_not_exists" {
 			p.fail("Invalid function name; function: %s", t.text)
 		}
 		p.next()
@@ -659,9 +599,9 @@ func (p *parser) update() *update {
 	return u
 }
 
-// action reads one action of a clause of an update expression or of a PartiQL UPDATE.
+// action reads one action of a clause of an update expression.
 func (p *parser) action(u *update, clause string) {
-	if clause != "SET" && clause != "REMOVE" && (clause != "ADD" || p.partiQL) {
+	if clause != "SET" && clause != "REMOVE" && clause != "ADD" {
 		p.fail("Syntax error; token: %q, expected SET, REMOVE or ADD", clause)
 		return
 	}
