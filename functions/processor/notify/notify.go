@@ -2,12 +2,11 @@
 package notify
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
-
-	"context"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/market"

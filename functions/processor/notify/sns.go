@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -85,8 +86,10 @@ func (s *SNS) publish(ctx context.Context, entries []types.PublishBatchRequestEn
 	}
 	out, err := s.API.PublishBatch(ctx, in)
 	if err != nil {
+		// An invalid TopicArn is the operator's to mend, not the alerts'.
 		var api smithy.APIError
-		if permanent := errors.As(err, &api) && invalid(api.ErrorCode()); permanent && len(batch) > 1 {
+		permanent := errors.As(err, &api) && invalid(api.ErrorCode()) && !strings.Contains(api.ErrorMessage(), "TopicArn")
+		if permanent && len(batch) > 1 {
 			// One of them spoils the call: find out which, so that it poisons nobody.
 			for _, i := range batch {
 				s.publish(ctx, entries, []int{i}, errs)
@@ -139,7 +142,7 @@ func index(id *string, batch []int) (int, bool) {
 // operator's to mend, and the alert is good once they are.
 func invalid(code string) bool {
 	switch code {
-	case "InvalidParameter", "InvalidParameterException", "InvalidParameterValue", "ParameterValueInvalid", "ParameterValueInvalidException":
+	case "InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid", "ValidationException", "BatchRequestTooLong":
 		return true
 	}
 	return false

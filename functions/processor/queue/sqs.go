@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -27,6 +28,9 @@ const (
 	maxEntries = 10
 	maxBytes   = 1 << 20
 )
+
+// maxAttribute bounds an attribute's text, so that a sender's long ones leave room for half a body.
+const maxAttribute = 1 << 10
 
 // SQS sends refused events to the rejects queue and sets visibility in the market data queue. It is safe for concurrent
 // use.
@@ -95,6 +99,7 @@ func compose(of int, r *market.Rejected) []outgoing {
 	attributes := map[string]types.MessageAttributeValue{}
 	size := 0
 	set := func(name, value, dataType string) {
+		value = cut(acceptable(value), maxAttribute)
 		if value == "" {
 			return
 		}
@@ -104,25 +109,24 @@ func compose(of int, r *market.Rejected) []outgoing {
 	set(AttrReason, string(r.Reason), "String")
 	set(AttrOrigin, r.OriginMessageID, "String")
 	set(AttrIndex, strconv.Itoa(r.Index), "Number")
-	set(AttrReceiveCount, strconv.Itoa(r.ReceiveCount), "Number")
+	if r.ReceiveCount > 0 {
+		set(AttrReceiveCount, strconv.Itoa(r.ReceiveCount), "Number")
+	}
 	set(AttrFormat, r.Format, "String")
 	set(AttrGroup, r.Group, "String")
 	if !r.FirstReceived.IsZero() {
 		set(AttrFirstReceived, r.FirstReceived.UTC().Format(time.RFC3339Nano), "String")
 	}
-	body := r.Body
+	body := acceptable(r.Body)
 	if body == "" {
 		body = " " // SQS takes no empty body
 	}
 	if size+len(body) <= maxBytes {
 		return []outgoing{{types.SendMessageBatchRequestEntry{MessageBody: &body, MessageAttributes: attributes}, of, size + len(body)}}
 	}
-	half := len(body) / 2
-	for half > 0 && !utf8.RuneStart(body[half]) {
-		half--
-	}
+	first := cut(body, len(body)/2)
 	var out []outgoing
-	for i, b := range []string{body[:half], body[half:]} {
+	for i, b := range []string{first, body[len(first):]} {
 		part := map[string]types.MessageAttributeValue{
 			AttrPart: {DataType: aws.String("String"), StringValue: aws.String(fmt.Sprintf("%d/2", i+1))},
 		}
@@ -132,6 +136,28 @@ func compose(of int, r *market.Rejected) []outgoing {
 		out = append(out, outgoing{types.SendMessageBatchRequestEntry{MessageBody: &b, MessageAttributes: part}, of, size + len(AttrPart) + len("String1/2") + len(b)})
 	}
 	return out
+}
+
+// acceptable is s with U+FFFD for what SQS refuses in a text. Nothing that came through SQS has such a character, but an
+// alert may: its event can name U+FFFF by an escape.
+func acceptable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+}
+
+// cut is the longest beginning of s that has at most n bytes and ends with a whole character.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // SetVisibility hides the messages for their delays, rounded up to seconds. Its error tells how many could not be hidden:

@@ -5,7 +5,7 @@ package settings
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"strconv"
 	"time"
 )
 
@@ -127,7 +127,7 @@ func FromEnv(getenv func(string) string) (Settings, error) {
 		}
 		d, err := time.ParseDuration(v)
 		if err != nil || d < min {
-			errs = append(errs, fmt.Errorf("%s is %q: give a duration of at least %s such as \"5s\"", name, v, min))
+			errs = append(errs, fmt.Errorf("%s is %q: give a duration of at least %s such as %s", name, v, min, def))
 		}
 		return d
 	}
@@ -159,8 +159,8 @@ func FromEnv(getenv func(string) string) (Settings, error) {
 		s.RulesFile = DefaultRulesFile
 	}
 	if v := getenv(EnvMaxConcurrency); v != "" {
-		var n int
-		if _, err := fmt.Sscanf(strings.TrimSpace(v), "%d", &n); err != nil || n < 1 {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
 			errs = append(errs, fmt.Errorf("%s is %q: give a whole number of at least 1", EnvMaxConcurrency, v))
 		}
 		s.SeriesConcurrency = n
