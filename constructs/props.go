@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 
+	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
 
@@ -130,6 +131,23 @@ func (e *PropsError) Error() string { return e.Err.Error() }
 
 // Unwrap gives the joined problems.
 func (e *PropsError) Unwrap() error { return e.Err }
+
+// Validate checks p, which may be nil, and loads its rules, as NewMarketDataPipeline does, but starts no kernel. Its
+// error is a *PropsError.
+func (p *MarketDataPipelineProps) Validate() error {
+	_, _, err := p.resolve()
+	return err
+}
+
+// resolve returns p with its defaults, its files located, and what the rules warn of.
+func (p *MarketDataPipelineProps) resolve() (r MarketDataPipelineProps, warnings []alert.Problem, err error) {
+	r = p.withDefaults()
+	warnings, err = r.locate()
+	if err = errors.Join(r.validate(), err); err != nil {
+		err = &PropsError{err}
+	}
+	return r, warnings, err
+}
 
 const (
 	day           = 24 * time.Hour
@@ -352,13 +370,13 @@ func (c *checks) queues(p *MarketDataPipelineProps) {
 		"VisibilityTimeout is %s: give at least %s, 6 times Timeout (%s) plus BatchingWindow (%s), or messages return while they are processed",
 		p.VisibilityTimeout, p.leastVisibility(), p.Timeout, p.BatchingWindow)
 	c.between("MaxReceiveCount", p.MaxReceiveCount, 1, 1000)
-	c.that(p.MaxReceiveCount > 1000 || p.patience() >= minPatience,
+	c.that(p.MaxReceiveCount < 1 || p.MaxReceiveCount > 1000 || p.patience() >= minPatience,
 		"MaxReceiveCount %d with VisibilityTimeout %s gives up after %s: the waits (15s, doubling to VisibilityTimeout) must add up to %s, so that an outage loses nothing; raise either",
 		p.MaxReceiveCount, p.VisibilityTimeout, p.patience(), minPatience)
 	c.duration("QueueRetention", p.QueueRetention, time.Minute, maxRetention)
 	c.duration("DeadLetterRetention", p.DeadLetterRetention, time.Minute, maxRetention)
 	c.duration("RejectsRetention", p.RejectsRetention, time.Minute, maxRetention)
-	c.that(p.DeadLetterRetention >= p.QueueRetention,
+	c.that(p.DeadLetterRetention >= min(p.QueueRetention, maxRetention),
 		"DeadLetterRetention is %s and QueueRetention %s: a dead letter keeps its first send time, so give the dead-letter queue at least as long",
 		p.DeadLetterRetention, p.QueueRetention)
 	c.that(p.QueueRetention > p.patience() || p.patience() < minPatience,

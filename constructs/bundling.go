@@ -1,0 +1,99 @@
+package constructs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	golambda "github.com/aws/aws-cdk-go/awscdklambdagoalpha/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"example.com/market-data-pipeline/functions/processor/alert"
+	"example.com/market-data-pipeline/functions/processor/settings"
+)
+
+// locate fills in Entry and RulesFile, absolute, and checks the rules: what loads with a warning is returned.
+func (p *MarketDataPipelineProps) locate() (warnings []alert.Problem, err error) {
+	if p.Entry == "" {
+		_, self, _, _ := runtime.Caller(0)
+		if p.Entry, err = entryBeside(self); err != nil {
+			return nil, err
+		}
+	}
+	orDefault(&p.RulesFile, filepath.Join(p.Entry, settings.DefaultRulesFile))
+	for _, path := range []*string{&p.Entry, &p.RulesFile} {
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", *path, err)
+		}
+		*path = abs
+	}
+	if info, err := os.Stat(p.Entry); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("no folder at Entry %q: give the folder of the function's main package", p.Entry)
+	}
+	return loadRules(p.RulesFile)
+}
+
+// entryBeside finds the function's source from this package's own file, as the compiler names it.
+func entryBeside(self string) (string, error) {
+	entry := filepath.Join(filepath.Dir(self), "..", "functions", "processor")
+	if _, err := os.Stat(filepath.Join(entry, "main.go")); !filepath.IsAbs(self) || err != nil {
+		return "", fmt.Errorf("the function's source is not at %q: this program was built with -trimpath, or the module is vendored; set Entry to the folder functions/processor of a checkout of the module", entry)
+	}
+	return entry, nil
+}
+
+// loadRules loads the rules as the function will.
+func loadRules(file string) (warnings []alert.Problem, err error) {
+	src, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("RulesFile is %q: there is no such file; write one or leave RulesFile empty for the rules that ship", file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("RulesFile: %w", err)
+	}
+	rules, err := alert.Load(file, src)
+	if err != nil {
+		return nil, err
+	}
+	return rules.Warnings(), nil
+}
+
+// bundling builds the same bytes from the same source everywhere, so that an unchanged function is not deployed anew.
+func bundling(rulesFile string) *golambda.BundlingOptions {
+	return &golambda.BundlingOptions{
+		GoBuildFlags: jsii.Strings(
+			"-trimpath",                  // no paths of this machine
+			"-buildvcs=false",            // no commit: it would change the asset without changing the code
+			"-tags=lambda.norpc",         // provided.al2023 speaks the Runtime API; leaves net/rpc out
+			`-ldflags="-s -w -buildid="`, // no symbols, no link-time id
+		),
+		Environment: &map[string]*string{
+			"GOFLAGS": jsii.String("-mod=readonly"), // not what this shell has set; go.mod and go.sum decide
+			"GOWORK":  jsii.String("off"),           // nor a workspace around it
+		},
+		CommandHooks: &packRules{rulesFile},
+	}
+}
+
+// packRules puts the rules beside the binary. jsii calls it through pointer methods only.
+type packRules struct{ file string }
+
+var _ golambda.ICommandHooks = (*packRules)(nil)
+
+// BeforeBundling does nothing.
+func (*packRules) BeforeBundling(_, _ *string) *[]*string { return &[]*string{} }
+
+// AfterBundling copies the rules, readable by Lambda's user whatever their mode was.
+func (r *packRules) AfterBundling(_, outputDir *string) *[]*string {
+	target := *outputDir + "/" + settings.DefaultRulesFile
+	return jsii.Strings(
+		"cp "+shellQuote(r.file)+" "+shellQuote(target),
+		"chmod 644 "+shellQuote(target),
+	)
+}
+
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
