@@ -114,6 +114,13 @@ func propsFrom(context func(string) any, getenv func(string) string) (*pipeline.
 		}
 		props.ReservedConcurrency = n
 	}
+	switch v := get("clock"); v {
+	case "", "on":
+	case "off":
+		props.DisableClock = true
+	default:
+		errs = append(errs, fmt.Errorf("context clock is %q: give on or off", v))
+	}
 	return props, errors.Join(errs...)
 }
 

@@ -68,6 +68,9 @@ func TestPropsFrom(t *testing.T) {
 		{name: "reserved concurrency", context: context{"reservedConcurrency": "20"}, want: props{Suffix: "dev", ReservedConcurrency: 20}},
 		{name: "reserved concurrency of cdk.json", context: context{"reservedConcurrency": 20.0}, want: props{Suffix: "dev", ReservedConcurrency: 20}},
 		{name: "reserved concurrency in words", context: context{"reservedConcurrency": "many"}, err: `context reservedConcurrency is "many"`},
+		{name: "no clock", context: context{"clock": "off"}, want: props{Suffix: "dev", DisableClock: true}},
+		{name: "clock", context: context{"clock": "on"}, want: props{Suffix: "dev"}},
+		{name: "clock of another kind", context: context{"clock": false}, err: `context clock is "false": give on or off`},
 		{name: "too little reserved", context: context{"reservedConcurrency": "1"}, err: "whole number of at least 2, or off"},
 	}
 	for _, tt := range tests {

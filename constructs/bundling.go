@@ -34,7 +34,16 @@ func (p *MarketDataPipelineProps) locate() (warnings []alert.Problem, err error)
 	if info, err := os.Stat(p.Entry); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("no folder at Entry %q: give the folder of the function's main package", p.Entry)
 	}
-	return loadRules(p.RulesFile)
+	rules, err := loadRules(p.RulesFile)
+	if err != nil {
+		return nil, err
+	}
+	warnings = rules.Warnings()
+	if p.DisableClock && rules.Timed() {
+		warnings = append(warnings, alert.Problem{File: p.RulesFile, Warning: true,
+			Text: "rules wait for time (a \"for\", a silence, quotes, bars from trades) and DisableClock is set: on a quiet series they wait for its next event"})
+	}
+	return warnings, nil
 }
 
 // entryBeside finds the function's source from this package's own file, as the compiler names it.
@@ -47,7 +56,7 @@ func entryBeside(self string) (string, error) {
 }
 
 // loadRules loads the rules as the function will.
-func loadRules(file string) (warnings []alert.Problem, err error) {
+func loadRules(file string) (*alert.Rules, error) {
 	src, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("RulesFile is %q: there is no such file; write one or leave RulesFile empty for the rules that ship", file)
@@ -55,11 +64,7 @@ func loadRules(file string) (warnings []alert.Problem, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("RulesFile: %w", err)
 	}
-	rules, err := alert.Load(file, src)
-	if err != nil {
-		return nil, err
-	}
-	return rules.Warnings(), nil
+	return alert.Load(file, src)
 }
 
 // bundling builds the same bytes from the same source everywhere, so that an unchanged function is not deployed anew.

@@ -25,6 +25,7 @@ var securityChecks = map[string]func(template) problems{
 	"event source": checkEventSource,
 	"function":     checkFunction,
 	"role":         checkRole,
+	"clock":        checkClock,
 	"alarms":       checkAlarms,
 	"outputs":      checkOutputs,
 	"tags":         checkTags,
@@ -192,7 +193,7 @@ func checkNothingPublic(t template) (e problems) {
 			}
 		}
 	}
-	for _, kind := range []string{"AWS::Lambda::Permission", "AWS::Lambda::Url", "AWS::IAM::User"} {
+	for _, kind := range []string{"AWS::Lambda::Url", "AWS::IAM::User"} {
 		e.equal(kind, t.ofType(kind), nil)
 	}
 	return e
@@ -264,7 +265,7 @@ func checkEventSource(t template) (e problems) {
 	concurrency := number(m("ScalingConfig", "MaximumConcurrency"))
 	e.that(concurrency >= 2, "MaximumConcurrency is %v, want at least 2", concurrency)
 	if reserved := t.property("Function", "ReservedConcurrentExecutions"); reserved != nil {
-		e.that(concurrency <= number(reserved), "MaximumConcurrency is %v with %v reserved", concurrency, reserved)
+		e.that(concurrency <= number(reserved)-1, "MaximumConcurrency is %v with %v reserved, one of them for the clock", concurrency, reserved)
 	}
 	if t.property("Queue", "FifoQueue") == true {
 		e.that(number(m("BatchSize")) <= 10, "BatchSize of a FIFO queue is %v", m("BatchSize"))
@@ -309,8 +310,9 @@ func checkFunction(t template) (e problems) {
 		Delivery: delivery, RulesFile: settings.DefaultRulesFile, Lateness: settings.DefaultLateness,
 		ClockSkew: settings.DefaultClockSkew, StateTTL: settings.DefaultStateTTL,
 		MaxRetryDelay: settings.DefaultMaxRetryDelay, SeriesConcurrency: settings.DefaultSeriesConcurrency,
+		Clock: settings.ClockOn,
 	})
-	e.equal("number of variables", len(variables), 14)
+	e.equal("number of variables", len(variables), 15)
 	return e
 }
 
@@ -326,7 +328,8 @@ func checkRole(t template) (e problems) {
 	want := map[string]string{
 		"sqs:ChangeMessageVisibility": "${Queue.Arn}", "sqs:DeleteMessage": "${Queue.Arn}",
 		"sqs:GetQueueAttributes": "${Queue.Arn}", "sqs:ReceiveMessage": "${Queue.Arn}",
-		"sqs:SendMessage":       "${RejectsQueue.Arn}",
+		"sqs:SendMessage":       "${Queue.Arn} ${RejectsQueue.Arn}",
+		"dynamodb:Query":        "${AlertsTable.Arn}/index/pending ${StateTable.Arn}/index/due",
 		"dynamodb:BatchGetItem": "${AlertsTable.Arn} ${StateTable.Arn}", "dynamodb:PutItem": "${AlertsTable.Arn} ${StateTable.Arn}",
 		"dynamodb:BatchWriteItem": "${AlertsTable.Arn}", "dynamodb:UpdateItem": "${AlertsTable.Arn}",
 		"sns:Publish": "${AlertTopic}", "kms:Decrypt": keyARN, "kms:GenerateDataKey": keyARN,
@@ -350,6 +353,23 @@ func checkRole(t template) (e problems) {
 	return e
 }
 
+// checkClock follows a tick: from the schedule, through the permission, to the function, which nobody else may invoke.
+func checkClock(t template) (e problems) {
+	e.equal("rules", t.ofType("AWS::Events::Rule"), []string{"Clock"})
+	e.equal("schedule", t.property("Clock", "ScheduleExpression"), "rate(1 minute)")
+	e.equal("state", t.property("Clock", "State"), "ENABLED")
+	e.equal("targets", t.property("Clock", "Targets"), []any{map[string]any{
+		"Id": "processor", "Arn": "${Function.Arn}", "Input": `{"clock":"tick"}`,
+		"RetryPolicy": map[string]any{"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}}})
+	e.equal("permissions", t.ofType("AWS::Lambda::Permission"), []string{"FunctionClock"})
+	e.equal("permission", t.get("Resources", "FunctionClock", "Properties"), map[string]any{
+		"Action": "lambda:InvokeFunction", "FunctionName": "${Function.Arn}", "Principal": "events.amazonaws.com", "SourceArn": "${Clock.Arn}"})
+	e.equal("asynchronous invocations", t.ofType("AWS::Lambda::EventInvokeConfig"), []string{"FunctionEventInvokeConfig"})
+	e.equal("asynchronous invocation", t.get("Resources", "FunctionEventInvokeConfig", "Properties"), map[string]any{
+		"FunctionName": "${Function}", "MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0, "Qualifier": "$LATEST"})
+	return e
+}
+
 // checkAlarms follows each alarm to its topic: action, the topic's policy, the key's policy.
 func checkAlarms(t template) (e problems) {
 	suffix := suffixOf(t)
@@ -368,6 +388,8 @@ func checkAlarms(t template) (e problems) {
 		"DurationAlarm":       "AWS/Lambda.Duration.p99{FunctionName=${Function}} 48000",
 		"PendingExpiredAlarm": "MarketDataPipeline.PendingExpired.Sum{Environment=" + suffix + "} 0",
 		"AlertsFailedAlarm":   "MarketDataPipeline.AlertsFailed.Sum{Environment=" + suffix + "} 0",
+		"ClockAlarm": "SUM([FILL(dropped, 0), FILL(undelivered, 0)]) 1" +
+			" dropped=AWS/Lambda.AsyncEventsDropped.Sum{FunctionName=${Function}} undelivered=AWS/Events.FailedInvocations.Sum{RuleName=${Clock}}",
 	}
 	e.equal("alarms", t.ofType("AWS::CloudWatch::Alarm"), slices.Sorted(maps.Keys(want)))
 	for id, watched := range want {
@@ -464,7 +486,8 @@ func checkOutputs(t template) (e problems) {
 }
 
 func checkTags(t template) (e problems) {
-	untagged := []string{"AWS::KMS::Alias", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::CloudWatch::Dashboard"}
+	untagged := []string{"AWS::KMS::Alias", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::CloudWatch::Dashboard",
+		"AWS::Lambda::Permission", "AWS::Lambda::EventInvokeConfig"}
 	for id, r := range t["Resources"].(map[string]any) {
 		if slices.Contains(untagged, r.(map[string]any)["Type"].(string)) {
 			continue
@@ -533,6 +556,20 @@ func TestMutations(t *testing.T) {
 		{"whole batches fail", "event source", at("FunctionEventSource", "FunctionResponseTypes"), nil},
 		{"pollers without limit", "event source", at("FunctionEventSource", "ScalingConfig"), nil},
 		{"pollers beyond the reservation", "event source", at("FunctionEventSource", "ScalingConfig", "MaximumConcurrency"), 6.0},
+		{"no place for the clock", "event source", at("FunctionEventSource", "ScalingConfig", "MaximumConcurrency"), 5.0},
+		{"no schedule", "clock", []string{"Resources", "Clock"}, nil},
+		{"schedule off", "clock", at("Clock", "State"), "DISABLED"},
+		{"hourly clock", "clock", at("Clock", "ScheduleExpression"), "rate(1 hour)"},
+		{"clock that ticks otherwise", "clock", at("Clock", "Targets", "0", "Input"), "{}"},
+		{"clock that repeats deliveries", "clock", at("Clock", "Targets", "0", "RetryPolicy"), nil},
+		{"clock without permission", "clock", []string{"Resources", "FunctionClock"}, nil},
+		{"any rule may invoke", "clock", at("FunctionClock", "SourceArn"), nil},
+		{"anybody may invoke", "clock", at("FunctionClock", "Principal"), "*"},
+		{"another permission", "clock", []string{"Resources", "More"}, map[string]any{"Type": "AWS::Lambda::Permission"}},
+		{"ticks are retried", "clock", at("FunctionEventInvokeConfig", "MaximumRetryAttempts"), 2.0},
+		{"ticks pile up", "clock", at("FunctionEventInvokeConfig", "MaximumEventAgeInSeconds"), nil},
+		{"queries of a whole table", "role", at("Role", "Policies", "0", "PolicyDocument", "Statement", "6", "Resource"), "${StateTable.Arn}/index/*"},
+		{"clock that nobody watches", "alarms", []string{"Resources", "ClockAlarm"}, nil},
 		{"short visibility", "event source", at("Queue", "VisibilityTimeout"), 359.0},
 		{"window on a FIFO queue", "event source", at("FunctionEventSource", "MaximumBatchingWindowInSeconds"), 5.0},
 		{"old runtime", "function", at("Function", "Runtime"), "provided.al2"},

@@ -5,6 +5,8 @@
 //	                 v                        v       v
 //	          market-data-dlq       market-data-rejects   trading-alerts (SNS) ──> e-mail, SQS, ...
 //
+//	clock (EventBridge, once a minute) ──> data-processor ──> market-data: clock events for quiet series
+//
 //	alarms (CloudWatch) ──> market-data-alarms (SNS)        everything under one KMS key
 //
 // The least use is one line; every zero prop has a documented default:

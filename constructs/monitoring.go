@@ -25,6 +25,7 @@ type Alarms struct {
 	Duration          awscloudwatch.Alarm
 	PendingExpired    awscloudwatch.Alarm // alerts whose publisher died
 	AlertsFailed      awscloudwatch.Alarm // alerts that SNS refuses for good
+	Clock             awscloudwatch.Alarm // ticks that did not run to their end; nil if the clock is disabled
 }
 
 func period() awscdk.Duration { return awscdk.Duration_Minutes(jsii.Number(5)) }
@@ -89,6 +90,27 @@ func (p *MarketDataPipeline) MetricOldestMessage() awscloudwatch.Metric {
 	return p.Queue.MetricApproximateAgeOfOldestMessage(over5Minutes("Maximum"))
 }
 
+// MetricLostTicks is the number of the clock's ticks, of five in 5 minutes, that failed or never ran. A pipeline whose
+// clock is disabled has none: nil.
+func (p *MarketDataPipeline) MetricLostTicks() awscloudwatch.MathExpression {
+	if p.Clock == nil {
+		return nil
+	}
+	return awscloudwatch.NewMathExpression(&awscloudwatch.MathExpressionProps{
+		// A sum with "+" has no value where one metric was never sent.
+		Expression: jsii.String("SUM([FILL(dropped, 0), FILL(undelivered, 0)])"),
+		UsingMetrics: &map[string]awscloudwatch.IMetric{
+			"dropped": p.Function.Metric(jsii.String("AsyncEventsDropped"), over5Minutes("Sum")),
+			"undelivered": awscloudwatch.NewMetric(&awscloudwatch.MetricProps{
+				Namespace: jsii.String("AWS/Events"), MetricName: jsii.String("FailedInvocations"),
+				DimensionsMap: &map[string]*string{"RuleName": p.Clock.RuleName()}, Period: period(), Statistic: jsii.String("Sum"),
+			}),
+		},
+		Label:  jsii.String("Lost ticks"),
+		Period: period(),
+	})
+}
+
 func (p *MarketDataPipeline) addAlarms(n names, r *MarketDataPipelineProps) {
 	action := awscloudwatchactions.NewSnsAction(p.AlarmTopic)
 	alarm := func(id, name string, metric awscloudwatch.IMetric, threshold float64, description string) awscloudwatch.Alarm {
@@ -128,12 +150,20 @@ func (p *MarketDataPipeline) addAlarms(n names, r *MarketDataPipelineProps) {
 		AlertsFailed: alarm("AlertsFailed", "alerts-failed", p.Metric(settings.MetricAlertsFailed, nil), 0,
 			"SNS refused alerts for good: they are in the rejects queue."),
 	}
+	if p.Clock != nil {
+		p.Alarms.Clock = alarm("Clock", "clock", p.MetricLostTicks(), 1,
+			"The clock misses ticks: what waits for time on a quiet series comes late, and expired alerts are not published.")
+	}
 }
 
 func (p *MarketDataPipeline) all() []interfacesawscloudwatch.IAlarmRef {
 	a := p.Alarms
-	return []interfacesawscloudwatch.IAlarmRef{a.ErrorRate, a.RecordFailureRate, a.DeadLetters, a.RejectRate, a.LateRate,
+	all := []interfacesawscloudwatch.IAlarmRef{a.ErrorRate, a.RecordFailureRate, a.DeadLetters, a.RejectRate, a.LateRate,
 		a.OldestMessage, a.Throttles, a.Duration, a.PendingExpired, a.AlertsFailed}
+	if a.Clock != nil {
+		all = append(all, a.Clock)
+	}
+	return all
 }
 
 func (p *MarketDataPipeline) addDashboard() {
@@ -162,7 +192,7 @@ func (p *MarketDataPipeline) addDashboard() {
 			},
 			{
 				graph("Records", own(settings.MetricRecordsReceived), own(settings.MetricRecordsFailed),
-					own(settings.MetricRecordsDeferred), own(settings.MetricStateConflicts)),
+					own(settings.MetricRecordsDeferred), own(settings.MetricStateConflicts), own(settings.MetricClocksSent)),
 				graph("Queues", p.Queue.MetricApproximateNumberOfMessagesVisible(over5Minutes("Maximum")),
 					p.RejectsQueue.MetricApproximateNumberOfMessagesVisible(over5Minutes("Maximum")), p.MetricDeadLetters()),
 				graph("Oldest message (s)", p.MetricOldestMessage()),

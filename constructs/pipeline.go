@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsdynamodb"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsevents"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
@@ -24,7 +25,7 @@ import (
 )
 
 // MarketDataPipeline is the pipeline. Key, AlertTopic and AlarmTopic are those of the props where given; Dashboard is
-// nil if it is disabled. To allow the function more, grant it to Role: a grant to Function changes nothing.
+// nil if it is disabled, and so is Clock. To allow the function more, grant it to Role: a grant to Function changes nothing.
 type MarketDataPipeline struct {
 	constructs.Construct
 
@@ -40,6 +41,7 @@ type MarketDataPipeline struct {
 	Role            awsiam.Role
 	Function        golambda.GoFunction
 	EventSource     awslambda.EventSourceMapping
+	Clock           awsevents.Rule
 	Alarms          Alarms
 	Dashboard       awscloudwatch.Dashboard
 
@@ -73,6 +75,9 @@ func NewMarketDataPipeline(scope constructs.Construct, id string, props *MarketD
 	p.addTables(n, &r)
 	p.addTopics(n, &r)
 	p.addFunction(n, &r)
+	if !r.DisableClock {
+		p.addClock(n)
+	}
 	p.addAlarms(n, &r)
 	if !r.DisableDashboard {
 		p.addDashboard()
@@ -187,6 +192,13 @@ func (p *MarketDataPipeline) addTables(n names, r *MarketDataPipelineProps) {
 	p.StateTable = table("StateTable", "market-state-"+n.suffix, settings.StateTTL, awsdynamodb.TableProps{
 		PartitionKey: text(settings.StatePartitionKey),
 	})
+	p.StateTable.AddGlobalSecondaryIndex(&awsdynamodb.GlobalSecondaryIndexProps{
+		IndexName:        jsii.String(settings.DueIndex),
+		PartitionKey:     text(settings.DueShardKey),
+		SortKey:          &awsdynamodb.Attribute{Name: jsii.String(settings.DueKey), Type: awsdynamodb.AttributeType_NUMBER},
+		ProjectionType:   awsdynamodb.ProjectionType_INCLUDE,
+		NonKeyAttributes: jsii.Strings(settings.DueEvent, settings.DueGroup),
+	})
 }
 
 func text(name string) *awsdynamodb.Attribute {
@@ -239,6 +251,10 @@ func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps) {
 	if !r.DisableReservedConcurrency {
 		reserved = jsii.Number(r.ReservedConcurrency)
 	}
+	clock := settings.ClockOn
+	if r.DisableClock {
+		clock = settings.ClockOff
+	}
 	tracing := awslambda.Tracing_ACTIVE
 	if r.DisableTracing {
 		tracing = awslambda.Tracing_DISABLED
@@ -272,6 +288,7 @@ func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps) {
 			settings.EnvStateTTL:        jsii.String(r.StateTTL.String()),
 			settings.EnvMaxRetryDelay:   jsii.String(r.VisibilityTimeout.String()),
 			settings.EnvMaxConcurrency:  jsii.String(fmt.Sprint(r.SeriesConcurrency)),
+			settings.EnvClock:           jsii.String(string(clock)),
 		},
 		Tracing:       tracing,
 		LogGroup:      p.LogGroup,
@@ -294,6 +311,26 @@ func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps) {
 		MaxConcurrency:          jsii.Number(r.MaxConcurrency),
 		ReportBatchItemFailures: jsii.Bool(true),
 		MetricsConfig:           &awslambda.MetricsConfig{Metrics: &[]awslambda.MetricType{awslambda.MetricType_EVENT_COUNT}},
+	})
+}
+
+// addClock invokes the function once a minute. Nobody repeats a tick that fails or has to wait: the next one comes anyway.
+func (p *MarketDataPipeline) addClock(n names) {
+	age := awscdk.Duration_Seconds(jsii.Number(60)) // the least that Lambda takes
+	p.Function.ConfigureAsyncInvoke(&awslambda.EventInvokeConfigOptions{MaxEventAge: age, RetryAttempts: jsii.Number(0)})
+	p.Clock = awsevents.NewRule(p, jsii.String("Clock"), &awsevents.RuleProps{
+		RuleName:    jsii.String(n.clock()),
+		Description: jsii.String("Clock of the market data pipeline " + n.suffix),
+		Schedule:    awsevents.Schedule_Rate(awscdk.Duration_Minutes(jsii.Number(1))),
+	})
+	// The targets package would pull a dozen services into every build.
+	p.Clock.Node().DefaultChild().(awsevents.CfnRule).SetTargets(&[]any{&awsevents.CfnRule_TargetProperty{
+		Id: jsii.String("processor"), Arn: p.Function.FunctionArn(),
+		Input:       jsii.String(fmt.Sprintf(`{%q:%q}`, settings.ClockKey, settings.ClockTick)),
+		RetryPolicy: &awsevents.CfnRule_RetryPolicyProperty{MaximumEventAgeInSeconds: age.ToSeconds(nil), MaximumRetryAttempts: jsii.Number(0)},
+	}})
+	p.Function.AddPermission(jsii.String("Clock"), &awslambda.Permission{
+		Principal: awsiam.NewServicePrincipal(jsii.String("events.amazonaws.com"), nil), SourceArn: p.Clock.RuleArn(),
 	})
 }
 

@@ -93,7 +93,12 @@ func TestEveryProperty(t *testing.T) {
 				{"StateTable", "BillingMode", "PAY_PER_REQUEST"},
 				{"StateTable", "TimeToLiveSpecification", ttl},
 				{"StateTable", "KeySchema", keys("series")},
-				{"StateTable", "AttributeDefinitions", attributes("series", "S")},
+				{"StateTable", "AttributeDefinitions", attributes("series", "S", "due_shard", "S", "due", "N")},
+				{"StateTable", "GlobalSecondaryIndexes", []any{
+					map[string]any{"IndexName": "due", "KeySchema": keys("due_shard", "due"), "Projection": map[string]any{
+						"ProjectionType": "INCLUDE", "NonKeyAttributes": []string{"due_event", "group"}}}}},
+				{"Clock", "Description", "Clock of the market data pipeline " + suffix},
+				{"Clock", "Name", "market-data-clock-" + suffix},
 				{"AlertTopic", "TopicName", "trading-alerts-" + suffix},
 				{"AlarmTopic", "TopicName", "market-data-alarms-" + suffix},
 				{"Function", "FunctionName", "data-processor-" + suffix},
@@ -128,7 +133,8 @@ func TestEveryProperty(t *testing.T) {
 					known := slices.Contains(held, property) ||
 						id == "Function" && slices.Contains([]string{"Code", "Role"}, property) ||
 						id == "FunctionEventSource" && property == "FunctionName" ||
-						id == "Dashboard" && property == "DashboardBody"
+						id == "Dashboard" && property == "DashboardBody" ||
+						slices.Contains([]string{"Clock", "FunctionClock", "FunctionEventInvokeConfig"}, id) // checkClock
 					for _, row := range rows {
 						known = known || row.resource == id && row.property == property
 					}
@@ -157,7 +163,7 @@ func TestDashboardShowsEveryAlarmAndMetric(t *testing.T) {
 		settings.MetricEventsReceived, settings.MetricEventsRejected, settings.MetricEventsLate,
 		settings.MetricEventsRepeated, settings.MetricAlertsFired, settings.MetricAlertsPublished,
 		settings.MetricAlertsFailed, settings.MetricStateConflicts, settings.MetricEventToAlert,
-		settings.MetricPendingExpired,
+		settings.MetricPendingExpired, settings.MetricClocksSent,
 	} {
 		if !strings.Contains(body, `"`+metric+`"`) {
 			t.Errorf("%s is not on the dashboard", metric)
@@ -176,7 +182,7 @@ func TestPropsReachTheTemplate(t *testing.T) {
 		VisibilityTimeout: 10 * time.Minute, MaxReceiveCount: 12,
 		QueueRetention: 2 * day, DeadLetterRetention: 3 * day, RejectsRetention: 4 * day,
 		Lateness: 7 * time.Second, ClockSkew: 8 * time.Second, AlertTTL: 90 * day, StateTTL: 10 * day, SeriesConcurrency: 8,
-		DisablePointInTimeRecovery: true, DisableDashboard: true,
+		DisablePointInTimeRecovery: true, DisableDashboard: true, DisableClock: true,
 		Thresholds: Thresholds{ErrorPercent: 2, RecordFailurePercent: 3, RejectPercent: 4, LatePercent: 6,
 			OldestMessage: time.Minute, DurationPercent: 50},
 	}, nil)
@@ -207,6 +213,9 @@ func TestPropsReachTheTemplate(t *testing.T) {
 		{"retry delay", variables(settings.EnvMaxRetryDelay), "10m0s"},
 		{"series", variables(settings.EnvMaxConcurrency), "8"},
 		{"delivery", variables(settings.EnvDelivery), "unordered"},
+		{"clock", variables(settings.EnvClock), "off"},
+		{"schedules", tpl.ofType("AWS::Events::Rule", "AWS::Lambda::Permission", "AWS::Lambda::EventInvokeConfig"), nil},
+		{"clock's alarm", tpl.get("Resources", "ClockAlarm"), nil},
 		{"recovery", tpl.property("StateTable", "PointInTimeRecoverySpecification", "PointInTimeRecoveryEnabled"), false},
 		{"dashboards", tpl.ofType("AWS::CloudWatch::Dashboard"), nil},
 		{"dashboard output", tpl.get("Outputs", "SecondDashboardName"), nil},
@@ -228,6 +237,9 @@ func TestPropsReachTheTemplate(t *testing.T) {
 	}
 	for _, s := range statementsOf(tpl.property("Role", "Policies", "0", "PolicyDocument")) {
 		e.that(s.Sid != "Trace", "a function without tracing may trace")
+		for _, a := range s.Actions {
+			e.that(a != "dynamodb:Query" && (a != "sqs:SendMessage" || s.Sid == "KeepRejects"), "a function without a clock may %s (%s)", a, s.Sid)
+		}
 	}
 	subscribed := map[string]any{}
 	for _, id := range tpl.ofType("AWS::SNS::Subscription") {
@@ -319,14 +331,18 @@ func TestEveryResourceIsAField(t *testing.T) {
 	for name, field := range map[string]any{
 		"Key": p.Key, "Queue": p.Queue, "DeadLetterQueue": p.DeadLetterQueue, "RejectsQueue": p.RejectsQueue,
 		"AlertsTable": p.AlertsTable, "StateTable": p.StateTable, "AlertTopic": p.AlertTopic, "AlarmTopic": p.AlarmTopic,
-		"LogGroup": p.LogGroup, "Role": p.Role, "Function": p.Function, "EventSource": p.EventSource, "Dashboard": p.Dashboard,
+		"LogGroup": p.LogGroup, "Role": p.Role, "Function": p.Function, "EventSource": p.EventSource, "Dashboard": p.Dashboard, "Clock": p.Clock,
 	} {
 		if field == nil {
 			t.Errorf("%s is nil", name)
 		}
 	}
-	if got := len(p.all()); got != 10 || slices.Contains(p.all(), nil) {
-		t.Errorf("%d alarms, want 10, none nil", got)
+	if got := len(p.all()); got != 11 || slices.Contains(p.all(), nil) {
+		t.Errorf("%d alarms, want 11, none nil", got)
+	}
+	without := NewMarketDataPipeline(newStack(t), "MarketData", &MarketDataPipelineProps{DisableClock: true})
+	if got := len(without.all()); got != 10 || slices.Contains(without.all(), nil) || without.MetricLostTicks() != nil {
+		t.Errorf("without a clock: %d alarms, want 10, none nil; lost ticks %v", got, without.MetricLostTicks())
 	}
 }
 

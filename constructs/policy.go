@@ -8,6 +8,8 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/jsii-runtime-go"
+
+	"example.com/market-data-pipeline/functions/processor/settings"
 )
 
 // Actions that a principal needs on the key to use a queue, topic or table under it. Its calls come through that
@@ -71,6 +73,7 @@ func (n names) alarm(name string) string {
 	return "market-data-" + n.suffix + "-" + name
 }
 func (n names) function() string { return "data-processor-" + n.suffix }
+func (n names) clock() string    { return "market-data-clock-" + n.suffix }
 func (n names) logGroup() string { return "/aws/lambda/" + n.function() }
 func (n names) via(services ...string) []string {
 	for i, s := range services {
@@ -151,6 +154,12 @@ func (p *MarketDataPipeline) functionPolicy(r *MarketDataPipelineProps) awsiam.P
 		statement("PublishAlerts", nil, []string{"sns:Publish"}, *p.AlertTopic.TopicArn(), nil),
 		statement("UseKey", nil, useKey, *p.Key.KeyArn(), nil),
 		statement("WriteLogs", nil, []string{"logs:CreateLogStream", "logs:PutLogEvents"}, *p.LogGroup.LogGroupArn(), nil),
+	}
+	if !r.DisableClock {
+		statements = append(statements,
+			statement("FindDueSeries", nil, []string{"dynamodb:Query"}, *p.StateTable.TableArn()+"/index/"+settings.DueIndex, nil),
+			statement("FindExpiredAlerts", nil, []string{"dynamodb:Query"}, *p.AlertsTable.TableArn()+"/index/"+settings.PendingIndex, nil),
+			statement("SendClocks", nil, []string{"sqs:SendMessage"}, *p.Queue.QueueArn(), nil))
 	}
 	if key := p.AlertTopic.MasterKey(); r.AlertTopic != nil && key != nil {
 		statements = append(statements, statement("UseAlertTopicKey", nil, useKey, *key.KeyArn(), nil))

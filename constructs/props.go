@@ -60,7 +60,7 @@ type MarketDataPipelineProps struct {
 	MemoryMiB int
 	// Timeout of the function, 1 s to 15 min. Default 60 s.
 	Timeout time.Duration
-	// ReservedConcurrency caps the function and keeps that many places for it. Default 5.
+	// ReservedConcurrency caps the function and keeps that many places for it: at least 3, without the clock 2. Default 5.
 	ReservedConcurrency int
 	// DisableReservedConcurrency reserves nothing: new accounts have a limit of 10, of which nothing can be reserved.
 	DisableReservedConcurrency bool
@@ -73,8 +73,8 @@ type MarketDataPipelineProps struct {
 	BatchSize int
 	// BatchingWindow is how long a poller gathers a batch: unordered delivery only, to 5 min. Default none.
 	BatchingWindow time.Duration
-	// MaxConcurrency is how many batches are processed at a time: at least 2, at most ReservedConcurrency. Default one
-	// less than ReservedConcurrency (at least 2), which leaves a place for the clock.
+	// MaxConcurrency is how many batches are processed at a time: at least 2, at most ReservedConcurrency less a place
+	// for the clock. Default: as many as that allows.
 	MaxConcurrency int
 	// VisibilityTimeout of the market data queue, the longest delay between two retries: at least 6 times Timeout plus
 	// BatchingWindow. Default exactly that, and never under 6 min.
@@ -87,6 +87,9 @@ type MarketDataPipelineProps struct {
 	DeadLetterRetention time.Duration
 	RejectsRetention    time.Duration
 
+	// DisableClock leaves the one-minute schedule out. What waits for time (a bar's end, a "for", a silence) then waits
+	// for the series' next event, and an alert whose publisher died for its message's next delivery.
+	DisableClock bool
 	// Lateness is how far behind the newest event of its series an event may be. Default 5 s.
 	Lateness time.Duration
 	// ClockSkew is how far in the future an event's time may be. Default 60 s.
@@ -182,7 +185,7 @@ func (p *MarketDataPipelineProps) withDefaults() MarketDataPipelineProps {
 	if r.DisableReservedConcurrency {
 		orDefault(&r.MaxConcurrency, 4)
 	} else {
-		orDefault(&r.MaxConcurrency, max(2, r.ReservedConcurrency-1))
+		orDefault(&r.MaxConcurrency, max(2, r.ReservedConcurrency-r.clockPlaces()))
 	}
 	orDefault(&r.VisibilityTimeout, max(r.leastVisibility(), settings.DefaultMaxRetryDelay))
 	orDefault(&r.MaxReceiveCount, 10)
@@ -200,6 +203,14 @@ func (p *MarketDataPipelineProps) withDefaults() MarketDataPipelineProps {
 	orDefault(&r.Thresholds.OldestMessage, 10*time.Minute)
 	orDefault(&r.Thresholds.DurationPercent, 80)
 	return r
+}
+
+// clockPlaces is how many invocations the clock makes at a time.
+func (p *MarketDataPipelineProps) clockPlaces() int {
+	if p.DisableClock {
+		return 0
+	}
+	return 1
 }
 
 // leastVisibility is the shortest visibility timeout that Lambda's pollers need to retry throttled batches.
@@ -343,11 +354,13 @@ func (c *checks) concurrency(p *MarketDataPipelineProps) {
 			"ReservedConcurrency is %d with DisableReservedConcurrency: remove one of them", p.ReservedConcurrency)
 		return
 	}
-	c.that(p.ReservedConcurrency >= 2,
-		"ReservedConcurrency is %d: give at least 2, the least a queue's pollers can be limited to, or set DisableReservedConcurrency", p.ReservedConcurrency)
-	c.that(p.ReservedConcurrency < 2 || p.MaxConcurrency <= p.ReservedConcurrency,
-		"MaxConcurrency is %d and ReservedConcurrency %d: pollers beyond the reservation are throttled and use up MaxReceiveCount; lower the one or raise the other",
-		p.MaxConcurrency, p.ReservedConcurrency)
+	least := 2 + p.clockPlaces()
+	c.that(p.ReservedConcurrency >= least,
+		"ReservedConcurrency is %d: give at least %d (2, the least a queue's pollers can be limited to, and 1 for the clock, unless DisableClock), or set DisableReservedConcurrency",
+		p.ReservedConcurrency, least)
+	c.that(p.ReservedConcurrency < least || p.MaxConcurrency <= p.ReservedConcurrency-p.clockPlaces(),
+		"MaxConcurrency is %d and ReservedConcurrency %d, of which the clock needs %d: pollers beyond the rest are throttled and use up MaxReceiveCount; lower the one or raise the other",
+		p.MaxConcurrency, p.ReservedConcurrency, p.clockPlaces())
 }
 
 func (c *checks) batch(p *MarketDataPipelineProps) {

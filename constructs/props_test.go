@@ -43,8 +43,12 @@ func TestDependentDefaults(t *testing.T) {
 		get   func(MarketDataPipelineProps) any
 		want  any
 	}{
-		{"two places leave none for the clock", MarketDataPipelineProps{ReservedConcurrency: 2},
+		{"two places leave none for a clock", MarketDataPipelineProps{ReservedConcurrency: 2, DisableClock: true},
 			func(p MarketDataPipelineProps) any { return p.MaxConcurrency }, 2},
+		{"three leave one", MarketDataPipelineProps{ReservedConcurrency: 3},
+			func(p MarketDataPipelineProps) any { return p.MaxConcurrency }, 2},
+		{"no clock, no place for it", MarketDataPipelineProps{ReservedConcurrency: 20, DisableClock: true},
+			func(p MarketDataPipelineProps) any { return p.MaxConcurrency }, 20},
 		{"one place less than reserved", MarketDataPipelineProps{ReservedConcurrency: 20},
 			func(p MarketDataPipelineProps) any { return p.MaxConcurrency }, 19},
 		{"nothing reserved", MarketDataPipelineProps{DisableReservedConcurrency: true},
@@ -116,9 +120,14 @@ func TestValidate(t *testing.T) {
 		{"log retention", P{LogRetentionDays: 400}, ""},
 		{"log retention not offered", P{LogRetentionDays: 31}, "LogRetentionDays is 31: CloudWatch offers [1 3 5 7 14 30"},
 
-		{"one reserved", P{ReservedConcurrency: 1}, "ReservedConcurrency is 1: give at least 2"},
-		{"pollers beyond the reservation", P{ReservedConcurrency: 5, MaxConcurrency: 6}, "MaxConcurrency is 6 and ReservedConcurrency 5"},
-		{"pollers as many as reserved", P{ReservedConcurrency: 5, MaxConcurrency: 5}, ""},
+		{"one reserved", P{ReservedConcurrency: 1, DisableClock: true}, "ReservedConcurrency is 1: give at least 2"},
+		{"two reserved with a clock", P{ReservedConcurrency: 2}, "ReservedConcurrency is 2: give at least 3"},
+		{"two reserved without a clock", P{ReservedConcurrency: 2, DisableClock: true}, ""},
+		{"three reserved", P{ReservedConcurrency: 3}, ""},
+		{"pollers beyond the reservation", P{ReservedConcurrency: 5, MaxConcurrency: 6, DisableClock: true}, "MaxConcurrency is 6 and ReservedConcurrency 5"},
+		{"pollers as many as reserved", P{ReservedConcurrency: 5, MaxConcurrency: 5}, "MaxConcurrency is 5 and ReservedConcurrency 5, of which the clock needs 1"},
+		{"pollers as many as reserved, no clock", P{ReservedConcurrency: 5, MaxConcurrency: 5, DisableClock: true}, ""},
+		{"pollers and the clock", P{ReservedConcurrency: 5, MaxConcurrency: 4}, ""},
 		{"one poller", P{MaxConcurrency: 1}, "MaxConcurrency is 1: give 2 to 1000"},
 		{"too many pollers", P{DisableReservedConcurrency: true, MaxConcurrency: 1001}, "MaxConcurrency is 1001"},
 		{"many pollers, none reserved", P{DisableReservedConcurrency: true, MaxConcurrency: 1000}, ""},
@@ -260,6 +269,28 @@ func TestRulesAreChecked(t *testing.T) {
 	}
 	if err := (&MarketDataPipelineProps{Entry: filepath.Join(folder, "none"), RulesFile: good}).Validate(); err == nil {
 		t.Error("an entry that does not exist is accepted")
+	}
+}
+
+func TestRulesThatWaitWithoutAClock(t *testing.T) {
+	for text, waits := range map[string]bool{
+		"rules:\n  - alert: Big\n    expr: size > 1000\n    cooldown: 1m\n":                            false,
+		"rules:\n  - alert: Big\n    expr: size > 1000\n    for: 5s\n    cooldown: 1m\n":               true,
+		"rules:\n  - alert: Quiet\n    on: silence\n    after: 5m\n    session: \"UTC 09:00-17:00\"\n": true,
+	} {
+		file := filepath.Join(t.TempDir(), "rules.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, off := range []bool{false, true} {
+			_, warnings, err := (&MarketDataPipelineProps{RulesFile: file, DisableClock: off}).resolve()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if warned := strings.Contains(fmt.Sprint(warnings), "DisableClock"); warned != (off && waits) {
+				t.Errorf("DisableClock %v, rules %q: warnings are %v", off, text, warnings)
+			}
+		}
 	}
 }
 

@@ -1,10 +1,9 @@
-// Command processor is the Lambda function: SQS batches in, alerts out.
+// Command processor is the Lambda function: SQS batches in, alerts out; and once a minute a tick of the clock.
 package main
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -87,15 +86,20 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 	topics := sns.New(sns.Options{Region: s.Region, Credentials: keys, HTTPClient: httpClient, BaseEndpoint: endpoint})
 	queues := sqs.New(sqs.Options{Region: s.Region, Credentials: keys, HTTPClient: httpClient, BaseEndpoint: endpoint})
 
+	store := ledger.NewDynamoDB(tables, ledger.Config{
+		AlertsTable: s.AlertsTable, StateTable: s.StateTable, AlertTTL: s.AlertTTL, StateTTL: s.StateTTL,
+	})
+	market := &queue.SQS{API: queues, QueueURL: s.QueueURL, RejectsURL: s.RejectsQueueURL}
 	h, err := ingest.New(ingest.Config{
-		Environment: s.Environment,
-		Delivery:    s.Delivery,
-		Engine:      rules.Engine(alert.Options{Lateness: s.Lateness, Ordered: s.Delivery == settings.Ordered}),
-		Ledger: ledger.NewDynamoDB(tables, ledger.Config{
-			AlertsTable: s.AlertsTable, StateTable: s.StateTable, AlertTTL: s.AlertTTL, StateTTL: s.StateTTL,
-		}),
+		Environment:       s.Environment,
+		Delivery:          s.Delivery,
+		Engine:            rules.Engine(alert.Options{Lateness: s.Lateness, Ordered: s.Delivery == settings.Ordered}),
+		Ledger:            store,
 		Notifier:          &notify.SNS{API: topics, TopicARN: s.AlertTopicARN, Concurrency: publishConcurrency},
-		Queue:             &queue.SQS{API: queues, QueueURL: s.QueueURL, RejectsURL: s.RejectsQueueURL},
+		Queue:             market,
+		Timetable:         store,
+		Clocks:            market,
+		Timers:            s.Clock == settings.ClockOn && rules.Timed(),
 		ClockSkew:         s.ClockSkew,
 		MaxRetryDelay:     s.MaxRetryDelay,
 		SeriesConcurrency: s.SeriesConcurrency,
@@ -111,18 +115,31 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 // invoker is the handler that Lambda calls: bytes in, bytes out.
 type invoker struct{ *ingest.Handler }
 
-// Invoke processes one SQS batch.
+// Invoke processes one SQS batch, or one tick of the clock, which it answers with null.
 func (i invoker) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	records, err := ingest.ParseEvent(payload)
 	if err != nil {
 		return nil, err
 	}
 	if len(records) == 0 {
-		return nil, errors.New("processor: the event holds no SQS records: only the event source mapping invokes this function")
+		if !isTick(payload) {
+			return nil, fmt.Errorf("processor: the event holds no SQS records and is not {%q:%q}: only the event source mapping and the clock's schedule invoke this function",
+				settings.ClockKey, settings.ClockTick)
+		}
+		if err := i.Tick(ctx); err != nil {
+			return nil, err
+		}
+		return []byte("null"), nil
 	}
 	response, err := i.Handle(ctx, records)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(response)
+}
+
+// isTick tells whether payload is the clock's, {"clock":"tick"} and nothing else.
+func isTick(payload []byte) bool {
+	var input map[string]any
+	return json.Unmarshal(payload, &input) == nil && len(input) == 1 && input[settings.ClockKey] == settings.ClockTick
 }

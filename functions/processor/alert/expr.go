@@ -20,6 +20,11 @@ import (
 type eval struct {
 	numbers [numberCount]float64
 	texts   [textCount]string
+	// values are the current values of all slots of the state, local tells where among them the slots of the rule are
+	// that is evaluated: a rule is compiled once, for every program that it is part of.
+	values []float64
+	local  []int
+	args   [4]float64 // of the slot that steps
 	// undefined is set when a number that is compared is NaN or infinite: the evaluation must have no effect.
 	undefined bool
 }
@@ -30,9 +35,15 @@ const (
 
 	iBid, iAsk, iBidSize, iAskSize, iMid, iSpread, iSpreadBPS = 0, 1, 2, 3, 4, 5, 6
 
+	iOpen, iHigh, iLow, iClose, iVolume, iBarVWAP, iTrades = 0, 1, 2, 3, 4, 5, 6
+
+	iSilence = 0
+
 	numberCount = 7
 
 	iSide, iVenue = 0, 1
+
+	iState, iReason = 0, 1
 
 	textCount = 2
 )
@@ -70,7 +81,10 @@ type value struct {
 	enum []string
 }
 
-// valuesOn are the names of the kinds that rules can watch.
+// onSilence stands for on: silence, which only the clock can notice.
+const onSilence = market.Clock
+
+// valuesOn are the names of the kinds that rules can watch, without the day's values.
 var valuesOn = map[market.Kind]map[string]value{
 	market.Trade: {
 		"price": {numberType, iPrice, true, nil},
@@ -87,22 +101,63 @@ var valuesOn = map[market.Kind]map[string]value{
 		"spread":     {numberType, iSpread, true, nil},
 		"spread_bps": {numberType, iSpreadBPS, false, nil},
 	},
+	market.Bar: {
+		"open":     {numberType, iOpen, true, nil},
+		"high":     {numberType, iHigh, true, nil},
+		"low":      {numberType, iLow, true, nil},
+		"close":    {numberType, iClose, true, nil},
+		"volume":   {numberType, iVolume, true, nil},
+		"bar_vwap": {numberType, iBarVWAP, false, nil},
+		"trades":   {numberType, iTrades, true, nil},
+	},
+	market.Status: {
+		"state":  {textType, iState, false, nil},
+		"reason": {textType, iReason, false, nil},
+	},
 }
 
-var kindNames = map[market.Kind]string{market.Trade: "trade", market.Quote: "quote"}
+// dayInputs are the values of an event that the day's values are made of, in the order of dayValues.
+var dayInputs = map[market.Kind][len(dayValues)]string{
+	market.Trade: {"price", "price", "price", "price"},
+	market.Quote: {"mid", "mid", "mid", "mid"},
+	market.Bar:   {"open", "high", "low", "close"},
+}
 
-func namesOn(on market.Kind) []string { return slices.Sorted(maps.Keys(valuesOn[on])) }
+var kindNames = map[market.Kind]string{market.Trade: "trade", market.Quote: "quote", market.Bar: "bar", market.Status: "status", onSilence: "silence"}
+
+// namesOn are the names of all values of a kind, sorted.
+func namesOn(on market.Kind) []string {
+	names := slices.Collect(maps.Keys(valuesOn[on]))
+	if _, ok := dayInputs[on]; ok {
+		names = append(names, dayValues[:]...)
+	}
+	slices.Sort(names)
+	return names
+}
 
 // functions are the functions without history, with their least and greatest number of arguments.
 var functions = map[string]struct{ least, most int }{
 	"abs": {1, 1}, "log": {1, 1}, "sqrt": {1, 1}, "min": {2, 8}, "max": {2, 8},
 }
 
-// The names of the language that this version does not have; a rule that uses one is refused.
-var (
-	laterFunctions = []string{"prev", "sma", "sum", "highest", "lowest", "stdev", "ema", "rma", "rsi", "atr", "change", "roc", "zscore", "bb_upper", "bb_lower", "vwap", "crossover", "crossunder"}
-	laterValues    = []string{"open", "high", "low", "close", "volume", "bar_vwap", "trades", "state", "reason", "day_open", "day_high", "day_low", "prev_close"}
-)
+// history are the functions over past values: their arguments are series numbers, then a constant length, then a
+// constant factor.
+var history = map[string]struct {
+	series         int
+	length, factor bool
+	// inputs are the values that the function reads itself, by kind; it has no arguments of its own for them.
+	inputs map[market.Kind][]string
+}{
+	"prev": {series: 1, length: true}, "sma": {series: 1, length: true}, "sum": {series: 1, length: true},
+	"highest": {series: 1, length: true}, "lowest": {series: 1, length: true}, "stdev": {series: 1, length: true},
+	"ema": {series: 1, length: true}, "rma": {series: 1, length: true}, "rsi": {series: 1, length: true},
+	"change": {series: 1, length: true}, "roc": {series: 1, length: true}, "zscore": {series: 1, length: true},
+	"bb_upper": {series: 1, length: true, factor: true}, "bb_lower": {series: 1, length: true, factor: true},
+	"atr": {length: true, inputs: map[market.Kind][]string{market.Bar: {"high", "low", "close"}}},
+	// A trade is a bar of its own: its price three times.
+	"vwap":      {inputs: map[market.Kind][]string{market.Bar: {"high", "low", "close", "volume"}, market.Trade: {"price", "price", "price", "size"}}},
+	"crossover": {series: 2}, "crossunder": {series: 2},
+}
 
 const maxExpression = 2000 // bytes; also bounds the parser's recursion
 
@@ -124,15 +179,18 @@ type condition struct {
 	test     func(*eval) bool
 	text     string // canonical: equal for expressions that differ in layout only
 	constant bool
+	// momentary conditions contain a crossing that must be true: they hold for one evaluation at a time.
+	momentary bool
 	// first is the non-constant side of the first comparison of numbers; nil where no numbers are compared.
 	first *number
 	// operands are the non-constant numbers in the order of the text, each once: sides of comparisons, and values.
 	operands []number
 }
 
-// compileCondition parses, checks and compiles the expression of a rule that watches on. It reports every mistake
-// (but only the first one of syntax); the condition is only valid without faults.
-func compileCondition(src string, on market.Kind) (*condition, []fault) {
+// compile parses, checks and compiles an expression of the rule, whose kind, interval, session and max_gap are known, and
+// adds its slots to the rule's. It reports every mistake (but only the first one of syntax); the condition is only valid
+// without faults.
+func (r *rule) compile(src string) (*condition, []fault) {
 	if len(src) > maxExpression {
 		return nil, []fault{{0, fmt.Sprintf("the expression has %d bytes, the limit is %d: split the rule", len(src), maxExpression)}}
 	}
@@ -150,12 +208,12 @@ func compileCondition(src string, on market.Kind) (*condition, []fault) {
 		}
 		return nil, []fault{f}
 	}
-	c := compiler{on: on, src: []rune(src), seen: map[ast.Node]bool{}, cond: &condition{}}
+	c := compiler{rule: r, on: r.on, src: []rune(src), seen: map[ast.Node]bool{}, cond: &condition{}}
 	n := c.compile(tree.Node)
 	if n.typ != boolType && n.typ != badType {
 		c.fault(tree.Node, "%s is a %s, but a rule needs a condition that is true or false: compare it, as in %q", n.text, n.typ, n.text+" > 1")
 	}
-	c.cond.test, c.cond.text, c.cond.constant = n.boolean, n.text, n.constant
+	c.cond.test, c.cond.text, c.cond.constant, c.cond.momentary = n.boolean, n.text, n.constant, n.momentary
 	return c.cond, c.faults
 }
 
@@ -174,6 +232,9 @@ type node struct {
 	binding int // how tightly the outermost operator binds, for parentheses
 	decimal bool
 	enum    []string
+
+	momentary bool // see condition
+	daily     bool // reads a value of the day
 }
 
 const (
@@ -187,6 +248,7 @@ const (
 )
 
 type compiler struct {
+	rule   *rule
 	on     market.Kind
 	src    []rune
 	seen   map[ast.Node]bool
@@ -246,7 +308,22 @@ func (c *compiler) compile(n ast.Node) node {
 	}
 }
 
-func functionNames() string { return strings.Join(slices.Sorted(maps.Keys(functions)), ", ") }
+func functionList() []string {
+	return slices.Sorted(func(yield func(string) bool) {
+		for name := range functions {
+			if !yield(name) {
+				return
+			}
+		}
+		for name := range history {
+			if !yield(name) {
+				return
+			}
+		}
+	})
+}
+
+func functionNames() string { return strings.Join(functionList(), ", ") }
 
 // literal converts through the same fixed point as prices, so that the literal 200.1 equals the price 200.1.
 func (c *compiler) literal(n ast.Node) node {
@@ -272,6 +349,16 @@ func constantNumber(v float64) node {
 
 func (c *compiler) identifier(n *ast.IdentifierNode) node {
 	name := n.Value
+	if i := slices.Index(dayValues[:], name); i >= 0 {
+		inputs, ok := dayInputs[c.on]
+		if !ok {
+			return c.fault(n, "%q has no meaning on: %s, which has %s", name, kindNames[c.on], strings.Join(namesOn(c.on), ", "))
+		}
+		out := c.slot(slotDef{text: name, function: name, args: inputsOf(c.on, inputs[i:i+1]), daily: true, restarts: true})
+		out.decimal = true
+		c.operand(out)
+		return out
+	}
 	v, ok := valuesOn[c.on][name]
 	if !ok {
 		for other, values := range valuesOn {
@@ -279,11 +366,8 @@ func (c *compiler) identifier(n *ast.IdentifierNode) node {
 				return c.fault(n, "%q is a value of on: %s; on: %s has %s", name, kindNames[other], kindNames[c.on], strings.Join(namesOn(c.on), ", "))
 			}
 		}
-		if slices.Contains(laterValues, name) {
-			return c.fault(n, "%q is not supported by this version; on: %s has %s", name, kindNames[c.on], strings.Join(namesOn(c.on), ", "))
-		}
-		if _, isFunction := functions[name]; isFunction || slices.Contains(laterFunctions, name) {
-			return c.fault(n, "%q is a function: call it, as in %s(price)", name, name)
+		if slices.Contains(functionList(), name) {
+			return c.fault(n, "%q is a function: call it, as in %s", name, usage(name))
 		}
 		return c.fault(n, "unknown name %q: %s", name, didYouMean(name, namesOn(c.on)))
 	}
@@ -330,7 +414,7 @@ func (c *compiler) unary(n *ast.UnaryNode) node {
 			return constantNumber(-a.num)
 		}
 		f := a.number
-		return node{typ: numberType, number: func(x *eval) float64 { return -f(x) }, text: "-" + a.inParentheses(bindAtom), binding: bindUnary}
+		return node{typ: numberType, number: func(x *eval) float64 { return -f(x) }, text: "-" + a.inParentheses(bindAtom), binding: bindUnary, daily: a.daily}
 	case "not", "!":
 		if a.typ != boolType {
 			return c.mismatch(n, "not", boolType, a)
@@ -387,8 +471,10 @@ func (c *compiler) logic(n *ast.BinaryNode, a, b node) node {
 		text: a.inParentheses(binding) + " " + operator + " " + b.inParentheses(binding+1)}
 	f, g := a.boolean, b.boolean
 	if operator == "and" {
+		out.momentary = a.momentary || b.momentary
 		out.boolean = func(x *eval) bool { l, r := f(x), g(x); return l && r }
 	} else {
+		out.momentary = a.momentary && b.momentary
 		out.boolean = func(x *eval) bool { l, r := f(x), g(x); return l || r }
 	}
 	return out
@@ -474,7 +560,7 @@ func (c *compiler) arithmetic(n *ast.BinaryNode, a, b node) node {
 	if n.Operator == "*" || n.Operator == "/" {
 		binding = bindMultiply
 	}
-	out := node{typ: numberType, binding: binding, text: a.inParentheses(binding) + " " + n.Operator + " " + b.inParentheses(binding+1)}
+	out := node{typ: numberType, binding: binding, daily: a.daily || b.daily, text: a.inParentheses(binding) + " " + n.Operator + " " + b.inParentheses(binding+1)}
 	f, g := a.number, b.number
 	switch n.Operator {
 	case "+":
@@ -494,12 +580,21 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) node {
 	if from >= 2 && string(c.src[from-2:from]) == "::" || len(args) > 0 && args[0] != nil && args[0].Location().From < from {
 		return c.fault(n, `"|" and "::" are not part of the language: write %s(…)`, name)
 	}
-	if slices.Contains(laterFunctions, name) {
-		return c.fault(n, "%s() needs history, which is not supported by this version: use values, comparisons and the functions %s", name, functionNames())
+	if name == "sum" && len(args) == 2 {
+		// The parser knows a sum of its own, whose second argument is what to add.
+		if p, ok := args[1].(*ast.PredicateNode); ok && c.src[p.Location().From] != '{' {
+			args = []ast.Node{args[0], p.Node}
+		}
+	}
+	if _, ok := history[name]; ok {
+		return c.historyCall(n, name, args)
 	}
 	arity, ok := functions[name]
 	if !ok {
-		return c.fault(n, "unknown function %s(): %s", name, didYouMean(name, slices.Sorted(maps.Keys(functions))))
+		if slices.Contains(namesOn(c.on), name) {
+			return c.fault(n, "%q is a value: write it without parentheses", name)
+		}
+		return c.fault(n, "unknown function %s(): %s", name, didYouMean(name, functionList()))
 	}
 	if len(args) < arity.least || len(args) > arity.most {
 		want := strconv.Itoa(arity.least)
@@ -521,6 +616,9 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) node {
 		}
 	}
 	out := node{typ: numberType, text: name + "(" + strings.Join(texts, ", ") + ")", binding: bindAtom}
+	for i := range compiled {
+		out.daily = out.daily || compiled[i].daily
+	}
 	f := fs[0]
 	switch name {
 	case "abs":
@@ -547,6 +645,136 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) node {
 		}
 	}
 	return c.fold(n, out, constant)
+}
+
+// usage is a call of a function, as an example.
+func usage(name string) string {
+	if _, plain := functions[name]; plain {
+		return name + "(price)"
+	}
+	var args []string
+	h := history[name]
+	for i := range h.series {
+		args = append(args, []string{"a", "b"}[i])
+	}
+	if h.series == 1 {
+		args[0] = "x"
+	}
+	if h.length {
+		args = append(args, "20")
+	}
+	if h.factor {
+		args = append(args, "2")
+	}
+	return name + "(" + strings.Join(args, ", ") + ")"
+}
+
+func inputsOf(on market.Kind, names []string) []func(*eval) float64 {
+	fs := make([]func(*eval) float64, len(names))
+	for i, name := range names {
+		k := valuesOn[on][name].index
+		fs[i] = func(x *eval) float64 { return x.numbers[k] }
+	}
+	return fs
+}
+
+// historyCall turns a call of a function over past values into a slot of the rule.
+func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
+	h := history[name]
+	want := h.series
+	if h.length {
+		want++
+	}
+	if h.factor {
+		want++
+	}
+	if len(args) != want {
+		return c.fault(n, "%s() takes %d arguments, not %d: write %s", name, want, len(args), usage(name))
+	}
+	d := slotDef{function: name}
+	if h.inputs != nil {
+		inputs, ok := h.inputs[c.on]
+		if !ok {
+			return c.fault(n, "%s() has no meaning on: %s, use it on: bar", name, kindNames[c.on])
+		}
+		d.args, d.daily, d.restarts = inputsOf(c.on, inputs), name == "vwap", name == "vwap"
+	}
+	compiled, texts := make([]node, want), make([]string, want)
+	bad, constant := false, h.series > 0
+	for i, arg := range args {
+		a := c.compile(arg)
+		compiled[i], texts[i] = a, a.text
+		switch {
+		case a.typ == badType:
+			bad = true
+		case a.typ != numberType:
+			c.mismatch(n, name, numberType, a)
+			bad = true
+		case i < h.series:
+			d.args, d.daily, constant = append(d.args, a.number), d.daily || a.daily, constant && a.constant
+		case i == h.series: // the length
+			if d.length = int(a.num); !a.constant || a.num != math.Trunc(a.num) || a.num < 1 || a.num > maxLength {
+				c.fault(arg, "the length of %s is %s, but lengths are whole numbers from 1 to %d: write %s", name, a.text, maxLength, usage(name))
+				bad = true
+			}
+		default:
+			if d.factor = a.num; !a.constant || a.num <= 0 || a.num > maxFactor {
+				c.fault(arg, "the factor of %s is %s, but a factor is a number above 0, at most %d: write %s", name, a.text, int(maxFactor), usage(name))
+				bad = true
+			}
+		}
+	}
+	switch {
+	case bad:
+		return node{}
+	case constant:
+		return c.fault(n, "%s(%s) never changes: use a value, as in %s(%s)", name, strings.Join(texts, ", "), name, namesOn(c.on)[0])
+	}
+	d.text = name + "(" + strings.Join(texts, ", ") + ")"
+	out := c.slot(d)
+	if h.series != 2 {
+		// The values of these are values that the feed sent.
+		out.decimal = h.series == 1 && compiled[0].decimal && slices.Contains([]string{"prev", "highest", "lowest"}, name)
+		return out
+	}
+	return c.crossing(out, compiled[0], compiled[1])
+}
+
+// crossing makes a condition of the slot of crossover or crossunder, which is 1 where the lines cross.
+func (c *compiler) crossing(slot, a, b node) node {
+	for _, side := range []node{a, b} {
+		if !side.constant {
+			c.operand(side)
+			if c.cond.first == nil {
+				c.cond.first = &number{side.text, side.number, side.decimal}
+			}
+		}
+	}
+	f, g, crossed := a.number, b.number, slot.number
+	return node{typ: boolType, text: slot.text, binding: bindAtom, momentary: true, daily: slot.daily, boolean: func(x *eval) bool {
+		v := crossed(x)
+		return x.compared(f(x), g(x)) && x.compared(v, 1) && v == 1
+	}}
+}
+
+const maxFactor = 1e6
+
+// slot is the value of a slot of the rule, one for all calls of the same text.
+func (c *compiler) slot(d slotDef) node {
+	r, scope := c.rule, []string{"slot", c.rule.stream().text(), d.text}
+	if d.daily {
+		scope = append(scope, "session", r.daySession().text)
+	}
+	if !d.restarts && r.maxGap > 0 {
+		scope = append(scope, "max_gap", strconv.FormatInt(r.maxGap, 10))
+	}
+	d.hash = hash(scope...)
+	k := slices.IndexFunc(r.slots, func(o slotDef) bool { return o.hash == d.hash })
+	if k < 0 {
+		k = len(r.slots)
+		r.slots = append(r.slots, d)
+	}
+	return node{typ: numberType, text: d.text, binding: bindAtom, daily: d.daily, number: func(x *eval) float64 { return x.values[x.local[k]] }}
 }
 
 // fold computes what is constant once, and refuses a constant that is no number (1/0): it would suspend the rule for ever.

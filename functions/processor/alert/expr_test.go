@@ -10,14 +10,14 @@ import (
 
 // The values of a trade: price 200.1, size 50, side buy, venue Q.
 func tradeValues() *eval {
-	x := new(eval)
+	x := withSlots(new(eval))
 	x.trade(&market.Event{Price: 200_100_000_000, Size: 50 * market.Unit, Side: market.Buy, Venue: "Q"})
 	return x
 }
 
 // The values of the quote 100.00 x 3 / 100.10 x (unknown size).
 func quoteValues() *eval {
-	x := new(eval)
+	x := withSlots(new(eval))
 	x.quote(&book{hasBid: true, hasAsk: true, bid: 100 * market.Unit, ask: 100_100_000_000, bidSize: 3 * market.Unit})
 	return x
 }
@@ -139,9 +139,26 @@ func TestExpressionsRefused(t *testing.T) {
 		"0b11 < price":                   "not a decimal number",
 		"price = 3":                      `write "=="`,
 		"price > 'a":                     "syntax",
-		"rsi(price, 14) > 70":            "needs history",
-		"sum(price, 14) > 70":            "needs history",
-		"close > 1":                      "not supported by this version",
+		"rsi(price) > 70":                "rsi() takes 2 arguments, not 1: write rsi(x, 20)",
+		"sma(price, 0) > 70":             "lengths are whole numbers from 1 to 1000",
+		"sma(price, 1001) > 70":          "lengths are whole numbers from 1 to 1000",
+		"sma(price, 2.5) > 70":           "lengths are whole numbers from 1 to 1000",
+		"sma(price, size) > 70":          "lengths are whole numbers from 1 to 1000",
+		"sma(price, -3) > 70":            "lengths are whole numbers from 1 to 1000",
+		"bb_upper(price, 20, 0) > 70":    "a factor is a number above 0",
+		"bb_upper(price, 20) > 70":       "bb_upper() takes 3 arguments, not 2: write bb_upper(x, 20, 2)",
+		"sma(5, 3) > price":              "never changes",
+		"crossover(1, 2)":                "never changes",
+		"crossover(price, 2) > 1":        "needs a number",
+		"sma(price > 1, 3) > 1":          "needs a number",
+		"sum(price, {14}) > 70":          "lists, maps and closures",
+		"sum(price, # + 1) > 70":         "lists, maps and closures",
+		"atr(14) > 1":                    "atr() has no meaning on: trade, use it on: bar",
+		"vwap(3) > 1":                    "vwap() takes 0 arguments, not 1",
+		"vwap > 1":                       "is a function: call it, as in vwap()",
+		"day_open() > 1":                 `"day_open" is a value`,
+		"close > 1":                      "a value of on: bar",
+		"state == 'halted'":              "a value of on: status",
 		"bid > 1":                        "a value of on: quote",
 		"price > 1e999":                  "syntax",
 		"b'x' == venue":                  "lists, maps and closures",
@@ -166,7 +183,7 @@ func TestExpressionsRefused(t *testing.T) {
 
 // "collects ALL errors"
 func TestExpressionReportsEveryMistake(t *testing.T) {
-	_, faults := compileCondition(`prce > 1 and sizee < 2 and side > "x" and foo(1) > 2 and sma(price, 3) > 1`, market.Trade)
+	_, faults := compileCondition(`prce > 1 and sizee < 2 and side > "x" and foo(1) > 2 and sma(price, 0) > 1`, market.Trade)
 	if len(faults) != 5 {
 		t.Errorf("%d faults, want 5: %v", len(faults), faults)
 	}

@@ -21,7 +21,7 @@ const maxOperands = 16
 // alert is the record of a firing, just after the rule's state made it.
 func (r *rule) alert(rs *ruleState, x *eval, at *origin) Alert {
 	a := Alert{
-		ID:     alertID(r.name, at.symbol, at.source, "", at.time, rs.ordinal),
+		ID:     alertID(r.name, at.symbol, at.source, r.intervalName(), at.time, rs.ordinal),
 		Symbol: strings.Clone(at.symbol), Source: strings.Clone(at.source),
 		Rule: r.name, Severity: r.severity, Labels: r.labels, Notify: r.notify, RuleVersion: r.version,
 		Time: at.time, Price: at.price, Value: at.price.Float(),

@@ -42,23 +42,48 @@ const mistakes = `rules:
     reset: venue < "Q"                         #! texts have no order
     severity: urgent                           #! unknown severity "urgent"
     notify: yes                                #! notify is "yes": write true or false
-  - alert: Later
-    on: bar                                    #! "on: bar" is not supported by this version
-    expr: close > 1
+  - alert: Bars                                #! on: bar needs the bars' "interval"
+    on: bar
+    from: ticks                                #! unknown source of bars "ticks": use one of bars, trades
+    expr: close > 1 and crossover(close, 2)
+    for: 5m                                    #! "for" on a crossing never fires
+    cooldown: 1m
   - alert: Keys
-    interval: 1m                               #! the key "interval" is not supported by this version
-    from: trades                               #! the key "from" is not supported
-    for: 0s                                    #! the key "for" is not supported
-    session: "UTC 09:00-17:00 mon-fri"         #! the key "session" is not supported
-    max_gap: 30m                               #! the key "max_gap" is not supported
-    expires: 2027-01-01T00:00:00Z              #! the key "expires" is not supported
-    after: 5m                                  #! the key "after" is not supported
-    expr: sma(price, 20) > 1                   #! sma() needs history
-    reset: crossover(price, 2)                 #! crossover() needs history
+    interval: 1m                               #! the key "interval" has no meaning on: trade
+    from: trades                               #! the key "from" has no meaning on: trade
+    for: 0x                                    #! for "0x" is not a duration
+    session: "Utopia/City 09:00-17:00 mon-fri" #! "Utopia/City" is not a time zone
+    max_gap: 30                                #! max_gap "30" is not a duration
+    expires: 2027-01-01                        #! expires "2027-01-01" is not a time with zone
+    after: 5m                                  #! the key "after" has no meaning on: trade
+    expr: sma(price, 2000) > 1                 #! lengths are whole numbers from 1 to 1000
+    reset: crossover(price)                    #! crossover() takes 2 arguments, not 1: write crossover(a, b)
+  - alert: Intervals
+    on: bar
+    interval: 7m                               #! interval "7m" is not a whole number of s, m, h or d that divides a day
+    expr: atr(14) > bid                        #! "bid" is a value of on: quote
+    reset: rsi(clsoe, 14) < 1                  #! unknown name "clsoe": did you mean "close"?
+  - alert: Silence                             #! on: silence needs "after"
+    on: silence
+    expr: price > 1                            #! the key "expr" has no meaning on: silence
+    max_gap: 1m                                #! the key "max_gap" has no meaning on: silence
+  - alert: Silence2
+    on: silence
+    after: 8h                                  #! after is 8h0m0s, but the session lasts 6h30m0s
+    session: "America/New_York 09:30-16:00 mon-fri"
+  - alert: Sessions
+    expr: crossover(price, sma(price, 3))
+    session: "UTC 25:00-17:00"                 #! are not times of a day
+  - alert: Sessions2
+    expr: crossover(price, sma(price, 3))
+    session: "UTC 09:00-17:00 mon-fir"         #! are not days
   - alert: Kinds
     on: quote
     expr: price > 1                            #! "price" is a value of on: trade
-    reset: day_open > 1                        #! "day_open" is not supported by this version
+    reset: atr(3) > 1                          #! atr() has no meaning on: quote
+  - alert: Status
+    on: status
+    expr: state == "halted" and day_open > 1   #! "day_open" has no meaning on: status
   - alert: Language
     expr: 1 < price < 2                        #! comparisons cannot be chained
     reset: 'price in [1, 2]'                   #! the operator "in" is not part of the language

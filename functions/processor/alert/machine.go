@@ -1,5 +1,7 @@
 package alert
 
+import "example.com/market-data-pipeline/functions/processor/market"
+
 // phase is where a rule is in a series. Its numbers are part of the state's binary form.
 type phase uint8
 
@@ -10,7 +12,7 @@ const (
 	phases
 )
 
-// signal is what one evaluation tells the machine.
+// signal is what one evaluation, or one timer, tells the machine.
 type signal uint8
 
 const (
@@ -19,6 +21,7 @@ const (
 	blocked                // expr is true for long enough, but the cooldown is not over
 	ready                  // expr is true for long enough, and the cooldown is over
 	released               // while fired: reset is true
+	left                   // the session that it waited in is over, or the rule has expired
 	signals
 )
 
@@ -34,16 +37,19 @@ var transition = [phases][signals]struct {
 		holding: {to: waiting},
 		blocked: {to: armed},
 		ready:   {to: fired, fire: true},
+		left:    {to: armed},
 	},
 	waiting: {
 		quiet:   {to: armed},
 		holding: {to: waiting},
 		blocked: {to: waiting},
 		ready:   {to: fired, fire: true},
+		left:    {to: armed},
 	},
 	fired: {
 		quiet:    {to: fired},
 		released: {to: armed},
+		left:     {to: fired},
 	},
 }
 
@@ -64,6 +70,11 @@ func (r *rule) evaluate(rs *ruleState, x *eval, t int64) (fires, changed bool) {
 	if x.undefined {
 		return false, false
 	}
+	return rs.move(sig, t)
+}
+
+// move makes the transition of a signal at event time t.
+func (rs *ruleState) move(sig signal, t int64) (fires, changed bool) {
 	next := transition[rs.phase][sig]
 	if next.to == rs.phase {
 		return false, false
@@ -107,6 +118,16 @@ func (r *rule) signal(rs *ruleState, x *eval, t int64) signal {
 		return blocked
 	}
 	return ready
+}
+
+// held returns the time at which a rule that waits fires without another event, if it does: the end of its "for".
+// Where the cooldown is not over by then, the next evaluation that is still true fires.
+func (r *rule) held(rs *ruleState) (int64, bool) {
+	if rs.phase != waiting || r.on == market.Bar {
+		return 0, false
+	}
+	t := plus(rs.since, r.hold)
+	return t, !rs.hasFired || reached(t, rs.last, r.cooldown)
 }
 
 // reached tells whether t >= from + d, for any times.

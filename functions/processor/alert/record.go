@@ -71,6 +71,30 @@ type Snapshot struct {
 	Delivered []Delivered // the last messages, newest last
 	Hints     []Hint      // oldest first
 	Engine    []byte      // State.Append; empty = a new state
+
+	Due Due   // the next clock event of the series
+	Lag int64 // milliseconds by which the feed's last event was sent after its event time; at least 0
+}
+
+// Due is when a series whose rules wait for time is to be sent a clock event. The zero value: never.
+type Due struct {
+	At    int64  // wall time, milliseconds since 1970 UTC
+	Event int64  // the event time that the clock tells, nanoseconds since 1970 UTC
+	Group string // the message group in which it keeps its place, "" on a standard queue
+}
+
+// DueSeries is a series and its next clock event.
+type DueSeries struct {
+	Series string
+	Due
+}
+
+// ClockMessage is a message of clock events for the market data queue.
+type ClockMessage struct {
+	Group string // "" on a standard queue
+	// ID is the same for the same clocks of the same series, so that a FIFO queue takes a message once in 5 minutes.
+	ID   string
+	Body string // canonical wire format
 }
 
 const snapshotFormat = 1
@@ -82,7 +106,7 @@ var (
 	ErrOlder = errors.New("written in an older format")
 )
 
-// AppendSnapshot appends the binary form of s, without its version, which the store keeps beside it.
+// AppendSnapshot appends the binary form of s, without Version, Due and Lag, which the store keeps beside it.
 func AppendSnapshot(b []byte, s *Snapshot) []byte {
 	b = append(b, snapshotFormat)
 	b = binary.AppendUvarint(b, uint64(len(s.Delivered)))

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -46,12 +48,19 @@ type rule struct {
 	symbols  []string // globs; nil = all
 	sources  []string // globs; nil = all
 	on       market.Kind
+	interval time.Duration // on: bar
+	built    bool          // on: bar, from: trades
+	after    int64         // on: silence, nanoseconds
+	session  *session      // nil = always
+	maxGap   int64         // nanoseconds; 0 = none
+	expires  int64         // event time
 	severity Severity
 	notify   bool
 	labels   []Label // sorted by name
 	summary  summaryTemplate
 	version  string
 
+	slots     []slotDef // each behind those that it reads
 	condition *condition
 	when      func(*eval) bool
 	reset     func(*eval) bool // nil = the negation of when
@@ -61,6 +70,24 @@ type rule struct {
 	nameHash uint64
 	// editHash is over what re-arms the rule when it is edited.
 	editHash uint64
+}
+
+func (r *rule) stream() watched { return watched{r.on, r.interval, r.built} }
+
+// daySession is the session that makes the day of day_open, vwap and the like.
+func (r *rule) daySession() *session {
+	if r.session == nil {
+		return utcDay
+	}
+	return r.session
+}
+
+// intervalName is the part of its alerts' ids that tells bars apart.
+func (r *rule) intervalName() string {
+	if r.on == market.Bar {
+		return intervalText(r.interval)
+	}
+	return ""
 }
 
 func (r *rule) watches(symbol, source string) bool {
@@ -197,7 +224,7 @@ func (l *loader) load(src []byte) {
 	for _, b := range bodies[1:] {
 		l.fail(b, "the file has a second YAML document: keep all rules in one")
 	}
-	top := l.mapping(bodies[0], "the file", []string{"rules"}, nil)
+	top := l.mapping(bodies[0], "the file", []string{"rules"})
 	if top == nil {
 		return
 	}
@@ -224,11 +251,13 @@ func (l *loader) load(src []byte) {
 		}
 	}
 	l.rule = ""
+	if !slices.ContainsFunc(l.problems, func(p Problem) bool { return !p.Warning }) {
+		l.checkSize()
+	}
 }
 
-// mapping reads a mapping with known keys; nil where n is none. later are keys of the language that this version lacks.
-// A duplicate key's first value counts.
-func (l *loader) mapping(n ast.Node, what string, known, later []string) map[string]ast.Node {
+// mapping reads a mapping with known keys (nil = any); nil where n is none. A duplicate key's first value counts.
+func (l *loader) mapping(n ast.Node, what string, known []string) map[string]ast.Node {
 	m, ok := n.(*ast.MappingNode)
 	if !ok {
 		l.fail(n, "%s must be a mapping with the keys %s", what, strings.Join(known, ", "))
@@ -246,23 +275,16 @@ func (l *loader) mapping(n ast.Node, what string, known, later []string) map[str
 			l.fail(key, "the key %q is there twice: remove one", name)
 			continue
 		}
-		switch {
-		case known == nil, slices.Contains(known, name):
-			out[name] = kv.Value
-		case slices.Contains(later, name):
-			l.fail(key, "the key %q is not supported by this version: remove it (it would change when the rule fires, so it is not ignored)", name)
-		default:
+		if known != nil && !slices.Contains(known, name) {
 			l.fail(key, "unknown key %q: %s", name, didYouMean(name, known))
+			continue
 		}
+		out[name] = kv.Value
 	}
 	return out
 }
 
-var (
-	ruleKeys  = []string{"alert", "symbols", "sources", "on", "expr", "reset", "cooldown", "severity", "notify", "labels", "summary"}
-	laterKeys = []string{"interval", "from", "for", "session", "max_gap", "expires", "after"}
-	laterOn   = []string{"bar", "status", "silence"}
-)
+var ruleKeys = []string{"alert", "symbols", "sources", "on", "interval", "from", "after", "expr", "reset", "for", "cooldown", "session", "max_gap", "expires", "severity", "notify", "labels", "summary"}
 
 // readRule reads one rule and reports all that is wrong with it. Its result only counts where nothing was reported.
 func (l *loader) readRule(n ast.Node) *rule {
@@ -277,11 +299,11 @@ func (l *loader) readRule(n ast.Node) *rule {
 			}
 		}
 	}
-	keys := l.mapping(n, "a rule", ruleKeys, laterKeys)
+	keys := l.mapping(n, "a rule", ruleKeys)
 	if keys == nil {
 		return nil
 	}
-	r := &rule{on: market.Trade, severity: Warning, notify: true}
+	r := &rule{on: market.Trade, severity: Warning, notify: true, expires: math.MaxInt64}
 	l.readName(r, n, keys["alert"])
 	r.symbols = l.globs(keys["symbols"], "symbols", "AAPL", symbolGlob)
 	r.sources = l.globs(keys["sources"], "sources", "alpaca", sourceGlob)
@@ -298,19 +320,34 @@ func (l *loader) readRule(n ast.Node) *rule {
 			l.reportAt(s, 0, "notify is %q: write true or false", s.text)
 		}
 	}
-	if s, ok := l.scalar(keys["cooldown"], "cooldown"); ok {
-		d, err := parseDuration(s.text)
-		if err != nil {
-			l.reportAt(s, 0, "cooldown %v", err)
+	r.cooldown = l.duration(keys, "cooldown")
+	r.hold = l.duration(keys, "for")
+	r.maxGap = l.duration(keys, "max_gap")
+	r.after = l.duration(keys, "after")
+	if s, ok := l.scalar(keys["session"], "session"); ok {
+		var err error
+		if r.session, err = parseSession(s.text); err != nil {
+			l.reportAt(s, 0, "%v", err)
 		}
-		r.cooldown = int64(d)
+	}
+	if s, ok := l.scalar(keys["expires"], "expires"); ok {
+		t, err := time.Parse(time.RFC3339Nano, s.text)
+		if err != nil || t.Year() < 1970 || t.Year() > 2261 {
+			l.reportAt(s, 0, "expires %q is not a time with zone: write 2027-01-01T00:00:00Z", cut(s.text, 40))
+		}
+		r.expires = t.UnixNano()
 	}
 	l.readLabels(r, keys["labels"])
-	if keys["expr"] == nil {
+	if keys["expr"] == nil && r.on != onSilence {
 		l.fail(n, `a rule needs a condition: "expr: price > 100"`)
 	}
 	if validOn {
-		l.readConditions(r, keys)
+		l.readStream(r, n, keys)
+		if r.on == onSilence {
+			l.readSilence(r, keys["after"])
+		} else {
+			l.readConditions(r, keys)
+		}
 		if s, ok := l.scalar(keys["summary"], "summary"); ok {
 			var faults []fault
 			r.summary, faults = compileSummary(s.text, r)
@@ -354,12 +391,78 @@ func (l *loader) readOn(r *rule, value ast.Node) bool {
 			return true
 		}
 	}
-	if slices.Contains(laterOn, s.text) {
-		l.reportAt(s, 0, `"on: %s" is not supported by this version: use trade or quote`, s.text)
-	} else {
-		l.reportAt(s, 0, "unknown event kind %q: %s", s.text, didYouMean(s.text, []string{"trade", "quote"}))
-	}
+	l.reportAt(s, 0, "unknown event kind %q: %s", s.text, didYouMean(s.text, slices.Sorted(maps.Values(kindNames))))
 	return false
+}
+
+func (l *loader) duration(keys map[string]ast.Node, key string) int64 {
+	s, ok := l.scalar(keys[key], key)
+	if !ok {
+		return 0
+	}
+	d, err := parseDuration(s.text)
+	if err != nil {
+		l.reportAt(s, 0, "%s %v", key, err)
+	}
+	return int64(d)
+}
+
+// keysOf are the keys that only some kinds have.
+var keysOf = map[string][]market.Kind{
+	"interval": {market.Bar}, "from": {market.Bar}, "after": {onSilence},
+	"expr": conditional, "reset": conditional, "for": conditional, "max_gap": {market.Trade, market.Quote, market.Bar},
+}
+
+var conditional = []market.Kind{market.Trade, market.Quote, market.Bar, market.Status}
+
+// readStream reads what the rule is evaluated on, beside its kind.
+func (l *loader) readStream(r *rule, n ast.Node, keys map[string]ast.Node) {
+	for _, key := range ruleKeys {
+		if kinds, ok := keysOf[key]; ok && keys[key] != nil && !slices.Contains(kinds, r.on) {
+			l.fail(keys[key], "the key %q has no meaning on: %s: remove it", key, kindNames[r.on])
+		}
+	}
+	switch {
+	case r.on == onSilence && keys["after"] == nil:
+		l.fail(n, `on: silence needs "after", the time without events: "after: 5m"`)
+	case r.on == market.Bar && keys["interval"] == nil:
+		l.fail(n, `on: bar needs the bars' "interval": "interval: 1m"`)
+	}
+	if r.on != market.Bar {
+		return
+	}
+	if s, ok := l.scalar(keys["from"], "from"); ok {
+		r.built = s.text == "trades"
+		if s.text != "trades" && s.text != "bars" {
+			l.reportAt(s, 0, "unknown source of bars %q: %s", s.text, didYouMean(s.text, []string{"bars", "trades"}))
+		}
+	}
+	r.interval = time.Minute // where it is wrong, the rest is checked all the same
+	if s, ok := l.scalar(keys["interval"], "interval"); ok {
+		d, err := parseDuration(s.text)
+		if err != nil || d < time.Second || d%time.Second != 0 || 24*time.Hour%d != 0 {
+			l.reportAt(s, 0, "interval %q is not a whole number of s, m, h or d that divides a day: write 30s, 1m, 1h, 1d", cut(s.text, 40))
+			return
+		}
+		r.interval = d
+	}
+}
+
+// readSilence completes a rule on: silence.
+func (l *loader) readSilence(r *rule, at ast.Node) {
+	after := time.Duration(r.after)
+	if at != nil && r.after == 0 {
+		l.fail(at, "after must be longer than 0")
+	}
+	if at != nil && r.session != nil && after >= r.session.longest() {
+		l.fail(at, "after is %v, but the session lasts %v: a silence within it never gets so long", after, r.session.longest())
+	}
+	r.condition = &condition{text: "silence of " + after.String(), first: &number{"silence", func(x *eval) float64 { return x.numbers[iSilence] }, false}}
+	armedBy := []string{"on", kindNames[r.on], "after", strconv.FormatInt(r.after, 10)}
+	if r.session != nil {
+		armedBy = append(armedBy, "session", r.session.text)
+	}
+	r.editHash = hash(armedBy...)
 }
 
 func (l *loader) readConditions(r *rule, keys map[string]ast.Node) {
@@ -368,7 +471,7 @@ func (l *loader) readConditions(r *rule, keys map[string]ast.Node) {
 		if !ok {
 			return nil, s
 		}
-		c, faults := compileCondition(s.text, r.on)
+		c, faults := r.compile(s.text)
 		l.reportFaults(s, faults)
 		if len(faults) > 0 {
 			return nil, s
@@ -389,7 +492,26 @@ func (l *loader) readConditions(r *rule, keys map[string]ast.Node) {
 	if reset != nil {
 		r.reset, armedBy = reset.test, append(armedBy, "reset", reset.text)
 	}
-	if keys["reset"] == nil && keys["cooldown"] == nil && !when.constant {
+	if r.on == market.Bar {
+		armedBy = append(armedBy, "interval", intervalText(r.interval))
+		if r.built {
+			armedBy = append(armedBy, "from", "trades")
+		}
+	}
+	if r.hold > 0 {
+		armedBy = append(armedBy, "for", strconv.FormatInt(r.hold, 10))
+		if when.momentary {
+			l.fail(keys["for"], `"for" on a crossing never fires, because a crossing is true for one evaluation only: compare the lines instead, as in "a > b"`)
+		}
+	}
+	if r.session != nil {
+		armedBy = append(armedBy, "session", r.session.text)
+	}
+	if r.maxGap > 0 && len(r.slots) == 0 {
+		line, column := position(keys["max_gap"])
+		l.report(line, column, true, "max_gap has no effect: the rule has no function over past values")
+	}
+	if keys["reset"] == nil && keys["cooldown"] == nil && !when.constant && !when.momentary && r.on != market.Status {
 		l.report(s.line, s.column, true, `a level without "reset" or "cooldown" fires each time the market crosses it: 50-500 times a day on a real tape`)
 	}
 	r.editHash = hash(armedBy...)
@@ -412,7 +534,7 @@ func (l *loader) readLabels(r *rule, value ast.Node) {
 	if len(m.Values) > maxLabels {
 		l.fail(value, "the rule has %d labels, the limit is %d", len(m.Values), maxLabels)
 	}
-	nodes := l.mapping(value, "labels", nil, nil)
+	nodes := l.mapping(value, "labels", nil)
 	for name, n := range nodes {
 		switch {
 		case len(name) > maxLabelName || !labelName.MatchString(name):

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,9 +20,12 @@ type State struct {
 	slots   []slot      // as Program.slots
 	rules   []ruleState // as Program.rules
 
+	functions []indicator // as slots, nil where that is no function
+
 	// Of the step that runs, not part of the state.
 	touched bool
 	x       eval
+	spans   []span // as Program.sessions: that of the last time asked for
 }
 
 // mark is how far a kind of event has come. Every interval of bars is a kind of its own; clocks have no mark.
@@ -42,18 +47,15 @@ type slot interface {
 	decode(b []byte) error
 }
 
-// slotSpec declares a slot of a program. States of other rule sets that have a slot of the same definition share its
-// hash, so that an edit of the rules keeps every slot that did not change.
-type slotSpec struct {
-	hash uint64
-	make func() slot
-}
-
 // NewState is the state of a series that was never seen.
 func (p *Program) NewState() *State {
-	s := &State{program: p, slots: make([]slot, len(p.slots)), rules: make([]ruleState, len(p.rules))}
+	s := &State{program: p, slots: make([]slot, len(p.slots)), rules: make([]ruleState, len(p.rules)),
+		functions: make([]indicator, len(p.slots)), spans: make([]span, len(p.sessions))}
+	s.x.values = make([]float64, len(p.slots))
 	for i := range p.slots {
 		s.slots[i] = p.slots[i].make()
+		s.functions[i], _ = s.slots[i].(indicator)
+		s.x.values[i] = math.NaN()
 	}
 	return s
 }
@@ -61,7 +63,16 @@ func (p *Program) NewState() *State {
 // Changed tells whether the state holds something since NewState or Decode that must be written.
 func (s *State) Changed() bool { return s.changed }
 
-func (s *State) book() *book { return s.slots[s.program.book].(*book) }
+func (s *State) book() *book { return s.slots[s.program.streams[s.program.quote].source].(*book) }
+
+// span returns the span of a session of the program that contains t.
+func (s *State) span(session int, t int64) *span {
+	w := &s.spans[session]
+	if !w.contains(t) {
+		*w = s.program.sessions[session].at(t)
+	}
+	return w
+}
 
 // mark returns the mark of the event's kind, nil if it has none.
 func (s *State) mark(e *market.Event) *mark {
@@ -144,6 +155,8 @@ const (
 	bookHasSequence
 )
 
+const bookBytes = 1 + 6*10 + 2*(2+maxText)
+
 func flags(set ...bool) (f byte) {
 	for i, on := range set {
 		if on {
@@ -209,7 +222,12 @@ func (s *State) Append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s.slots)))
 	for i := range s.slots {
 		b = binary.BigEndian.AppendUint64(b, s.program.slots[i].hash)
-		b = appendText(b, string(s.slots[i].append(nil)))
+		// The length is known afterwards, and goes in front.
+		from := len(b)
+		b = s.slots[i].append(b)
+		var length [binary.MaxVarintLen64]byte
+		n := binary.PutUvarint(length[:], uint64(len(b)-from))
+		b = slices.Insert(b, from, length[:n]...)
 	}
 	n := 0
 	for i := range s.rules {
@@ -237,7 +255,7 @@ func (s *State) Append(b []byte) []byte {
 // state. The error is ErrNewer for a state that newer code wrote (leave it alone), ErrOlder for one of a format that
 // is no longer read (start with NewState, and count it), or another for a corrupt one.
 //
-// A rule whose expr, reset or on was edited is armed again, but keeps its last firing time, so its cooldown holds. The
+// A rule that was edited in what fires it (expr, reset, for, on ...) is armed again, but keeps its last firing time, so its cooldown holds. The
 // states of rules and slots that the program does not have are dropped: while old and new code run side by side, each
 // forgets what only the other has, so a rule added by the new code may fire once more until the old code is gone.
 func (p *Program) Decode(b []byte) (*State, error) {

@@ -80,29 +80,26 @@ func TestFiringStates(t *testing.T) {
 	type step struct{ at, price float64 }
 	for name, tc := range map[string]struct {
 		rule  string
-		hold  time.Duration
 		steps []step
 		want  string
 	}{
-		"a rule true at its very first evaluation fires": {"expr: price > 10", 0, []step{{0, 11}}, "0"},
-		"fires once":                    {"expr: price > 10", 0, []step{{0, 9}, {1, 11}, {2, 12}, {3, 11}}, "1"},
-		"default reset: expr is false":  {"expr: price > 10", 0, []step{{0, 11}, {1, 10}, {2, 11}, {3, 9}, {4, 12}}, "0 2 4"},
-		"reset: hysteresis":             {"expr: price > 10\n    reset: price < 8", 0, []step{{0, 11}, {1, 9}, {2, 11}, {3, 7}, {4, 11}}, "0 4"},
-		"reset matters only when fired": {"expr: price > 10\n    reset: price < 20", 0, []step{{0, 9}, {1, 11}}, "1"},
-		"reset and expr both true: re-arms, the next true evaluation fires": {"expr: price > 10\n    reset: price > 20", 0, []step{{0, 11}, {1, 21}, {2, 22}, {3, 22}, {4, 12}}, "0 2 4"},
-		"cooldown delays to the next evaluation that is still true":         {"expr: price > 10\n    cooldown: 10s", 0, []step{{0, 11}, {1, 9}, {2, 11}, {9.9, 11}, {10, 11}, {11, 11}}, "0 10"},
-		"cooldown does not fire what is no longer true":                     {"expr: price > 10\n    cooldown: 10s", 0, []step{{0, 11}, {1, 9}, {2, 11}, {3, 9}, {10, 9}, {11, 9}, {12, 11}}, "0 12"},
-		"cooldown does not re-arm":                                          {"expr: price > 10\n    cooldown: 1s", 0, []step{{0, 11}, {5, 11}, {9, 11}}, "0"},
-		"two firings at one time":                                           {"expr: price > 10", 0, []step{{0, 11}, {0, 9}, {0, 11}}, "0 0"},
-		"an older event does not fire before the last firing":               {"expr: price > 10", 0, []step{{3, 11}, {3, 9}, {2, 11}, {4, 11}}, "3 4"},
-		// The machine has the rows of "for" already; the loader refuses the key until its timers exist.
-		"for: waits until it held so long":    {"expr: price > 10", 5 * time.Second, []step{{0, 11}, {4, 11}, {5, 11}, {6, 11}}, "5"},
-		"for: false while pending re-arms":    {"expr: price > 10", 5 * time.Second, []step{{0, 11}, {4, 9}, {5, 11}, {9, 11}, {10, 11}}, "10"},
-		"for: the cooldown delays it further": {"expr: price > 10\n    cooldown: 20s", 2 * time.Second, []step{{0, 11}, {2, 11}, {3, 9}, {4, 11}, {10, 11}, {22, 11}}, "2 22"},
+		"a rule true at its very first evaluation fires": {"expr: price > 10", []step{{0, 11}}, "0"},
+		"fires once":                    {"expr: price > 10", []step{{0, 9}, {1, 11}, {2, 12}, {3, 11}}, "1"},
+		"default reset: expr is false":  {"expr: price > 10", []step{{0, 11}, {1, 10}, {2, 11}, {3, 9}, {4, 12}}, "0 2 4"},
+		"reset: hysteresis":             {"expr: price > 10\n    reset: price < 8", []step{{0, 11}, {1, 9}, {2, 11}, {3, 7}, {4, 11}}, "0 4"},
+		"reset matters only when fired": {"expr: price > 10\n    reset: price < 20", []step{{0, 9}, {1, 11}}, "1"},
+		"reset and expr both true: re-arms, the next true evaluation fires": {"expr: price > 10\n    reset: price > 20", []step{{0, 11}, {1, 21}, {2, 22}, {3, 22}, {4, 12}}, "0 2 4"},
+		"cooldown delays to the next evaluation that is still true":         {"expr: price > 10\n    cooldown: 10s", []step{{0, 11}, {1, 9}, {2, 11}, {9.9, 11}, {10, 11}, {11, 11}}, "0 10"},
+		"cooldown does not fire what is no longer true":                     {"expr: price > 10\n    cooldown: 10s", []step{{0, 11}, {1, 9}, {2, 11}, {3, 9}, {10, 9}, {11, 9}, {12, 11}}, "0 12"},
+		"cooldown does not re-arm":                                          {"expr: price > 10\n    cooldown: 1s", []step{{0, 11}, {5, 11}, {9, 11}}, "0"},
+		"two firings at one time":                                           {"expr: price > 10", []step{{0, 11}, {0, 9}, {0, 11}}, "0 0"},
+		"an older event does not fire before the last firing":               {"expr: price > 10", []step{{3, 11}, {3, 9}, {2, 11}, {4, 11}}, "3 4"},
+		"for: waits until it held so long":                                  {"expr: price > 10\n    for: 5s", []step{{0, 11}, {4, 11}, {5, 11}, {6, 11}}, "5"},
+		"for: false while pending re-arms":                                  {"expr: price > 10\n    for: 5s", []step{{0, 11}, {4, 9}, {5, 11}, {9, 11}, {10, 11}}, "10"},
+		"for: the cooldown delays it further":                               {"expr: price > 10\n    for: 2s\n    cooldown: 20s", []step{{0, 11}, {2, 11}, {3, 9}, {4, 11}, {10, 11}, {22, 11}}, "2 22"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := program(t, ordered, oneRule(tc.rule))
-			p.rules[0].hold = int64(tc.hold)
 			var events []market.Event
 			for _, s := range tc.steps {
 				events = append(events, trade(s.at, s.price))

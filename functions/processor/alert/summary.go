@@ -11,6 +11,8 @@ import (
 	"text/template/parse"
 	"unicode/utf8"
 
+	"github.com/expr-lang/expr/ast"
+
 	"example.com/market-data-pipeline/functions/processor/market"
 )
 
@@ -54,7 +56,10 @@ var recordNames = []string{"symbol", "source", "rule", "severity", "labels", "va
 
 // summaryTemplate is a rule's checked summary. What it may contain cannot fail or grow when an alert fires: text,
 // fields, if/else over a field or an eq/ne of a field and a text, and printf with one verb for one field.
-type summaryTemplate struct{ t *template.Template }
+type summaryTemplate struct {
+	t    *template.Template
+	days []number // the values of the day that it prints
+}
 
 // templateCheck walks a parsed template.
 type templateCheck struct {
@@ -62,6 +67,7 @@ type templateCheck struct {
 	names  []string // every field
 	labels []string
 	isText map[string]bool
+	used   map[string]bool
 	faults []fault
 }
 
@@ -77,12 +83,12 @@ func compileSummary(src string, r *rule) (summaryTemplate, []fault) {
 		}
 		return summaryTemplate{}, []fault{{0, "summary, line " + text}}
 	}
-	c := templateCheck{src: src, names: slices.Clone(recordNames), isText: map[string]bool{}}
+	c := templateCheck{src: src, names: slices.Clone(recordNames), isText: map[string]bool{}, used: map[string]bool{}}
 	for _, n := range []string{"symbol", "source", "rule", "severity", "timestamp", "event_id", "sequence", "venue"} {
 		c.isText[n] = true
 	}
-	for n, v := range valuesOn[r.on] {
-		c.isText[n] = v.typ == textType
+	for _, n := range namesOn(r.on) {
+		c.isText[n] = valuesOn[r.on][n].typ == textType
 		if !slices.Contains(c.names, n) {
 			c.names = append(c.names, n)
 		}
@@ -97,7 +103,16 @@ func compileSummary(src string, r *rule) (summaryTemplate, []fault) {
 	if t.Tree != nil {
 		c.list(t.Tree.Root)
 	}
-	return summaryTemplate{t}, c.faults
+	// A value of the day that the summary prints is kept for it, as for an expression.
+	var days []number
+	for _, name := range dayValues {
+		if _, ok := dayInputs[r.on]; ok && c.used[name] {
+			e := compiler{rule: r, on: r.on, cond: &condition{}}
+			n := e.identifier(&ast.IdentifierNode{Value: name})
+			days = append(days, number{n.text, n.number, n.decimal})
+		}
+	}
+	return summaryTemplate{t, days}, c.faults
 }
 
 func (c *templateCheck) fault(n parse.Node, format string, args ...any) {
@@ -221,11 +236,15 @@ func (c *templateCheck) field(n parse.Node) (name string, isText bool) {
 		c.fault(n, "%q has no fields of its own", name)
 		return "", false
 	}
+	c.used[name] = true
 	return name, c.isText[name]
 }
 
 // render writes the summary of a, whose every other field is set, for the values that fired it.
 func (r *rule) render(a *Alert, x *eval) string {
+	if r.summary.t == nil && a.Price == 0 {
+		return cut(fmt.Sprintf("%s: %s on %s", r.name, r.condition.text, a.Symbol), maxSummary)
+	}
 	if r.summary.t == nil {
 		return cut(fmt.Sprintf("%s: %s on %s, price %s", r.name, r.condition.text, a.Symbol, a.Price), maxSummary)
 	}
@@ -254,6 +273,9 @@ func (r *rule) render(a *Alert, x *eval) string {
 		} else {
 			data[name] = printed(x.numbers[v.index], v.decimal)
 		}
+	}
+	for _, d := range r.summary.days {
+		data[d.text] = printed(d.of(x), d.decimal)
 	}
 	data["value"] = printed(a.Value, r.condition.first == nil || r.condition.first.decimal)
 	var b strings.Builder

@@ -39,6 +39,19 @@ const faultRules = levelRule + `
     on: quote
     expr: spread_bps > 20
     reset: spread_bps < 10
+  - alert: Minute
+    on: bar
+    interval: 1m
+    from: trades
+    expr: volume > 0
+    cooldown: 0s
+  - alert: Held
+    expr: price > 95
+    for: 2s
+    cooldown: 0s
+  - alert: Quiet
+    on: silence
+    after: 10s
 `
 
 // cloud is the deployed pipeline over simulated services: the real adapters and the real handler, with faults at the
@@ -59,6 +72,9 @@ type cloud struct {
 	rejects string
 	mapping simulate.Mapping
 	handler *ingest.Handler
+	ledger  *ledger.DynamoDB
+	ticked  time.Time // the last tick
+	clocks  int       // messages of clock events
 }
 
 var errNetwork = errors.New("the connection was closed")
@@ -109,7 +125,14 @@ func (c *cloud) TransactWriteItems(ctx context.Context, in *dynamodb.TransactWri
 	return call(c, func() (*dynamodb.TransactWriteItemsOutput, error) { return c.db.TransactWriteItems(ctx, in) })
 }
 
+func (c *cloud) Query(ctx context.Context, in *dynamodb.QueryInput, _ ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
+	return call(c, func() (*dynamodb.QueryOutput, error) { return c.db.Query(ctx, in) })
+}
+
 func (c *cloud) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	if *in.QueueUrl == c.market {
+		c.clocks += len(in.Entries)
+	}
 	return call(c, func() (*sqs.SendMessageBatchOutput, error) { return c.sqs.SendMessageBatch(ctx, in) })
 }
 
@@ -171,13 +194,15 @@ func newCloud(t *testing.T, seed uint64, faults int, delivery settings.Delivery)
 	ids := 0
 	sleep := func(ctx context.Context, d time.Duration) error { c.now = c.now.Add(d); return ctx.Err() }
 	jitter := func(max time.Duration) time.Duration { return time.Duration(c.random.Int64N(int64(max))) }
+	c.ledger = ledger.NewDynamoDB(c, ledger.Config{AlertsTable: "alerts", StateTable: "state", Now: now, Sleep: sleep, Jitter: jitter})
+	queues := &queue.SQS{API: c, QueueURL: c.market, RejectsURL: c.rejects}
 	c.handler, err = ingest.New(ingest.Config{
-		Environment: "test", Delivery: delivery, SeriesConcurrency: 1,
+		Environment: "test", Delivery: delivery, SeriesConcurrency: 1, Timers: true,
 		Engine:   rules.Engine(alert.Options{Lateness: settings.DefaultLateness, Ordered: fifo}),
-		Ledger:   ledger.NewDynamoDB(c, ledger.Config{AlertsTable: "alerts", StateTable: "state", Now: now, Sleep: sleep, Jitter: jitter}),
+		Ledger:   c.ledger,
 		Notifier: &notify.SNS{API: c, TopicARN: c.topic},
-		Queue:    &queue.SQS{API: c, QueueURL: c.market, RejectsURL: c.rejects},
-		Now:      now, Sleep: sleep, Jitter: jitter, NewID: func() string { ids++; return fmt.Sprint("id", ids) },
+		Queue:    queues, Timetable: c.ledger, Clocks: queues,
+		Now: now, Sleep: sleep, Jitter: jitter, NewID: func() string { ids++; return fmt.Sprint("id", ids) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -227,19 +252,56 @@ func (c *cloud) send(t *testing.T, seed uint64, ordered bool) (bad int) {
 	return bad
 }
 
-// drain runs the event source mapping until the queue is empty.
+// ended turns the end of the process into an error.
+func ended(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case crash:
+		*err = errors.New("the process ended")
+	default:
+		panic(r)
+	}
+}
+
+// tick is the clock's invocation, once a minute. What fails is not repeated.
+func (c *cloud) tick(t *testing.T) {
+	if c.now.Sub(c.ticked) < time.Minute {
+		return
+	}
+	c.ticked = c.now
+	_ = func() (err error) {
+		defer ended(&err)
+		return c.handler.Tick(t.Context())
+	}()
+}
+
+// waits tells whether anything waits for the clock: a series that is due some time, an alert that is not published.
+func (c *cloud) waits(t *testing.T) bool {
+	t.Helper()
+	for _, table := range []string{"state", "alerts"} {
+		index, key := settings.DueIndex, settings.DueShardKey
+		if table == "alerts" {
+			index, key = settings.PendingIndex, settings.PendingShardKey
+		}
+		for shard := range settings.DueShards {
+			out, err := c.db.Query(t.Context(), &dynamodb.QueryInput{TableName: &table, IndexName: &index, KeyConditionExpression: aws.String(key + " = :s"),
+				ExpressionAttributeValues: map[string]ddb.AttributeValue{":s": &ddb.AttributeValueMemberS{Value: fmt.Sprint(shard)}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out.Count > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// drain runs the event source mapping, and the clock beside it, until the queue is empty and nothing waits for the clock.
 func (c *cloud) drain(t *testing.T) {
 	t.Helper()
 	invoke := func(ctx context.Context, payload []byte) (answer []byte, err error) {
-		defer func() {
-			switch r := recover().(type) {
-			case nil:
-			case crash:
-				err = errors.New("the process ended")
-			default:
-				panic(r)
-			}
-		}()
+		defer ended(&err)
 		records, err := ingest.ParseEvent(payload)
 		if err != nil {
 			t.Fatal(err)
@@ -251,15 +313,18 @@ func (c *cloud) drain(t *testing.T) {
 		return json.Marshal(response)
 	}
 	for range 5000 {
+		c.tick(t)
 		n, _ := c.mapping.Poll(t.Context(), invoke)
 		if n > 0 {
 			continue
 		}
-		at, ok := c.sqs.NextVisible(c.market)
-		if !ok {
+		if at, ok := c.sqs.NextVisible(c.market); ok && at.Before(c.ticked.Add(time.Minute)) {
+			c.now = at
+			continue
+		} else if !ok && !c.waits(t) {
 			return
 		}
-		c.now = at
+		c.now = c.ticked.Add(time.Minute)
 	}
 	t.Fatal("the queue is not empty after 5000 polls: no progress")
 }
@@ -300,7 +365,7 @@ func TestFaultsLoseAndDoubleNothing(t *testing.T) {
 	if testing.Short() {
 		seeds = 50
 	}
-	total := 0
+	total, clocks := 0, 0
 	for seed := range seeds {
 		calm := newCloud(t, seed, 0, settings.Ordered)
 		bad := calm.send(t, seed, true)
@@ -319,7 +384,7 @@ func TestFaultsLoseAndDoubleNothing(t *testing.T) {
 		c.send(t, seed, true)
 		c.drain(t)
 		status, published, refused := c.outcome(t)
-		total += len(status)
+		total, clocks = total+len(status), clocks+c.clocks
 		if d := cmp.Diff(wantStatus, status); d != "" {
 			t.Errorf("seed %d, %d faults: stored alerts (-without +with faults):\n%s", seed, c.made, d)
 		}
@@ -343,5 +408,8 @@ func TestFaultsLoseAndDoubleNothing(t *testing.T) {
 	}
 	if total < int(seeds) {
 		t.Errorf("%d alerts in %d runs: the feed tests too little", total, seeds)
+	}
+	if clocks < int(seeds) {
+		t.Errorf("%d messages of clock events in %d runs: the clock is not tested", clocks, seeds)
 	}
 }

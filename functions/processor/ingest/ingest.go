@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -50,7 +51,18 @@ type Queue interface {
 	SetVisibility(ctx context.Context, delays []market.Delay) error
 }
 
-// Config is what a Handler needs. Engine, Ledger, Notifier and Queue are required.
+// Timetable finds what waits for a time; package ledger states the contract of each method.
+type Timetable interface {
+	DueSeries(ctx context.Context, now time.Time) iter.Seq2[alert.DueSeries, error]
+	ExpiredAlerts(ctx context.Context, now time.Time) iter.Seq2[alert.Key, error]
+}
+
+// Clocks sends clock events into the market data queue: one error per message, nil where it was accepted.
+type Clocks interface {
+	SendClocks(ctx context.Context, messages []alert.ClockMessage) []error
+}
+
+// Config is what a Handler needs. Engine, Ledger, Notifier and Queue are required; Timetable and Clocks are for Tick.
 type Config struct {
 	Environment string // the metrics' dimension
 	Delivery    settings.Delivery
@@ -58,7 +70,11 @@ type Config struct {
 	Ledger      Ledger
 	Notifier    Notifier
 	Queue       Queue
-	ClockSkew   time.Duration
+	Timetable   Timetable
+	Clocks      Clocks
+	// Timers: rules wait for time and a clock ticks. States then say when they are due, and Tick sends clock events.
+	Timers    bool
+	ClockSkew time.Duration
 	// MaxRetryDelay caps the time for which a failed message is hidden: 15 s after its first receive, then doubling.
 	MaxRetryDelay time.Duration
 	// SeriesConcurrency bounds the series committed at the same time; 1 = one after the other, without goroutines.
@@ -140,36 +156,44 @@ const noDeadline = time.Minute
 // failed and none was done; every message is then delivered again. All goroutines have ended when it returns.
 func (h *Handler) Handle(ctx context.Context, records []Record) (Response, error) {
 	now := h.cfg.Now()
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = now.Add(noDeadline)
-	}
-	inv := &invocation{
-		Handler: h, start: now, owner: h.cfg.NewID(), lease: deadline.Add(leaseMargin).UnixMilli(),
-		messages: make([]message, len(records)), groups: map[string]int{},
-	}
-	// The last moments are kept for what must still be said: first for publishing what is committed, then for the
-	// rejects and the visibility of what is returned.
-	reserve := min(1500*time.Millisecond, deadline.Sub(now)/8)
-	limited := func(before time.Duration) (phase, context.CancelFunc) {
-		until := deadline.Add(-before)
-		if !ok {
-			return phase{ctx, until}, func() {}
-		}
-		ctx, cancel := context.WithDeadline(ctx, until)
-		return phase{ctx, until}, cancel
-	}
-	work, cancelWork := limited(2 * reserve)
-	defer cancelWork()
-	publish, cancelPublish := limited(reserve)
-	defer cancelPublish()
-	end, cancelEnd := limited(reserve / 4)
-	defer cancelEnd()
-
+	inv, p, cancel := h.begin(ctx, now, deadlineOf(ctx, now))
+	defer cancel()
+	inv.messages = make([]message, len(records))
 	inv.decode(records)
-	inv.run(work, publish, end)
-	inv.forwardRefusals(end)
-	return inv.finish(end)
+	inv.run(p.work, p.publish, p.end)
+	inv.forwardRefusals(p.end)
+	return inv.finish(p.end)
+}
+
+func deadlineOf(ctx context.Context, now time.Time) time.Time {
+	if deadline, ok := ctx.Deadline(); ok {
+		return deadline
+	}
+	return now.Add(noDeadline)
+}
+
+// phases of an invocation. The last moments are kept for what must still be said: first for publishing what is
+// committed, then for the rejects and the visibility of what is returned.
+type phases struct{ work, publish, end phase }
+
+func (h *Handler) begin(ctx context.Context, now, deadline time.Time) (*invocation, phases, context.CancelFunc) {
+	inv := &invocation{
+		Handler: h, start: now, owner: h.cfg.NewID(), lease: deadline.Add(leaseMargin).UnixMilli(), groups: map[string]int{},
+	}
+	reserve := min(1500*time.Millisecond, deadline.Sub(now)/8)
+	work, cancelWork := limited(ctx, deadline.Add(-2*reserve))
+	publish, cancelPublish := limited(ctx, deadline.Add(-reserve))
+	end, cancelEnd := limited(ctx, deadline.Add(-reserve/4))
+	return inv, phases{work, publish, end}, func() { cancelWork(); cancelPublish(); cancelEnd() }
+}
+
+// limited is a phase that ends at until.
+func limited(ctx context.Context, until time.Time) (phase, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); !ok {
+		return phase{ctx, until}, func() {}
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	return phase{ctx, until}, cancel
 }
 
 // phase is a part of an invocation with a deadline of its own. Where the batch's context has none, until still ends it,

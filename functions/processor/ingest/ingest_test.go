@@ -29,6 +29,7 @@ type world struct {
 	published []alert.Record
 	rejected  []market.Rejected
 	delays    map[string]time.Duration
+	clocks    []alert.ClockMessage
 	logs      bytes.Buffer
 	metrics   bytes.Buffer
 	ids       int
@@ -40,6 +41,7 @@ type world struct {
 	publishErr func(*alert.Record) error
 	rejectErr  func(*market.Rejected) error
 
+	config  ingest.Config
 	handler *ingest.Handler
 }
 
@@ -62,20 +64,27 @@ func newWorld(t *testing.T, rules string, delivery settings.Delivery) *world {
 	if err != nil {
 		t.Fatalf("rules: %v", err)
 	}
-	w.handler, err = ingest.New(ingest.Config{
+	w.config = ingest.Config{
 		Environment: "test", Delivery: delivery,
 		Engine: compiled.Engine(alert.Options{Lateness: settings.DefaultLateness, Ordered: delivery == settings.Ordered}),
-		Ledger: w, Notifier: w, Queue: w, SeriesConcurrency: 1,
+		Ledger: w, Notifier: w, Queue: w, SeriesConcurrency: 1, Timetable: w, Clocks: w, Timers: true,
 		Logger: slog.New(slog.NewJSONHandler(&w.logs, nil)), Metrics: &w.metrics,
 		Now:    func() time.Time { return w.now },
 		Sleep:  func(ctx context.Context, d time.Duration) error { w.now = w.now.Add(d); return ctx.Err() },
 		Jitter: func(max time.Duration) time.Duration { return max / 2 },
 		NewID:  func() string { w.ids++; return fmt.Sprintf("%p-%d", w, w.ids) },
-	})
-	if err != nil {
-		t.Fatalf("New: %v", err)
 	}
+	w.configure()
 	return w
+}
+
+// configure makes the handler of w.config.
+func (w *world) configure() {
+	w.t.Helper()
+	var err error
+	if w.handler, err = ingest.New(w.config); err != nil {
+		w.t.Fatalf("New: %v", err)
+	}
 }
 
 func (w *world) before(call string) error {

@@ -12,7 +12,7 @@ type counters struct {
 	recordsReceived, recordsFailed, recordsDeferred            int
 	eventsReceived, eventsRejected, eventsLate, eventsRepeated int
 	alertsFired, alertsPublished, alertsFailed                 int
-	stateConflicts, statesRewarmed, pendingExpired             int
+	stateConflicts, statesRewarmed, pendingExpired, clocksSent int
 	latencies                                                  []int64 // milliseconds, the first of the batch
 }
 
@@ -43,7 +43,7 @@ func (inv *invocation) writeMetrics() error {
 		{settings.MetricEventsLate, c.eventsLate}, {settings.MetricEventsRepeated, c.eventsRepeated},
 		{settings.MetricAlertsFired, c.alertsFired}, {settings.MetricAlertsPublished, c.alertsPublished}, {settings.MetricAlertsFailed, c.alertsFailed},
 		{settings.MetricStateConflicts, c.stateConflicts}, {settings.MetricStatesRewarmed, c.statesRewarmed},
-		{settings.MetricPendingExpired, c.pendingExpired},
+		{settings.MetricPendingExpired, c.pendingExpired}, {settings.MetricClocksSent, c.clocksSent},
 	}
 	line := map[string]any{settings.MetricsDimension: inv.cfg.Environment}
 	var metrics []metric

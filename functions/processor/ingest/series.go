@@ -105,6 +105,7 @@ func (inv *invocation) step(s *series, limit int) (p *plan, again int, err error
 	var fired []alert.Alert
 	var firedBy []int
 	bytes := 0
+	last := feed{lag: s.snap.Lag, group: s.snap.Due.Group}
 parts:
 	for ; p.next < len(s.parts); p.next++ {
 		pt := &s.parts[p.next]
@@ -145,6 +146,8 @@ parts:
 			}
 			p.events++
 			switch o {
+			case alert.Applied:
+				last.see(e, m)
 			case alert.Repeated:
 				p.repeated++
 			case alert.Late:
@@ -157,7 +160,8 @@ parts:
 		}
 		progress(alert.Whole)
 	}
-	if !state.Changed() && len(fired) == 0 {
+	due, moved := inv.due(s.snap.Due, state, last)
+	if !state.Changed() && len(fired) == 0 && !moved {
 		return p, 0, nil
 	}
 
@@ -178,6 +182,7 @@ parts:
 	}
 	p.commit = alert.Commit{ID: inv.cfg.NewID(), Series: s.key, Alerts: records, State: &alert.Snapshot{
 		Version: s.snap.Version, Delivered: inv.keep(delivered, hints), Hints: hints, Engine: state.Append(nil),
+		Due: due, Lag: last.lag,
 	}}
 	return p, 0, nil
 }

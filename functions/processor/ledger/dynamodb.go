@@ -21,6 +21,7 @@ type DynamoDBAPI interface {
 	BatchGetItem(context.Context, *dynamodb.BatchGetItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error)
 	BatchWriteItem(context.Context, *dynamodb.BatchWriteItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchWriteItemOutput, error)
 	PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
+	Query(context.Context, *dynamodb.QueryInput, ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
 	TransactWriteItems(context.Context, *dynamodb.TransactWriteItemsInput, ...func(*dynamodb.Options)) (*dynamodb.TransactWriteItemsOutput, error)
 	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
 }
@@ -195,6 +196,7 @@ func (d *DynamoDB) stateItem(c *alert.Commit) (it item, condition string, values
 		attrCommit:                 str(c.ID),
 		attrData:                   &types.AttributeValueMemberB{Value: alert.AppendSnapshot(nil, c.State)},
 	}
+	setDue(it, c.Series, c.State)
 	if d.cfg.StateTTL > 0 {
 		it[settings.StateTTL] = num(d.cfg.Now().Add(d.cfg.StateTTL).Unix())
 	}

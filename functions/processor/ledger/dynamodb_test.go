@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
-	"example.com/market-data-pipeline/functions/processor/ingest"
 	"example.com/market-data-pipeline/functions/processor/ledger"
 	"example.com/market-data-pipeline/functions/processor/settings"
 	"example.com/market-data-pipeline/functions/processor/simulate"
@@ -30,6 +29,22 @@ type tables struct {
 	get      func(*dynamodb.BatchGetItemInput) (*dynamodb.BatchGetItemOutput, error, bool)
 	write    func(*dynamodb.BatchWriteItemInput) (*dynamodb.BatchWriteItemOutput, error, bool)
 	transact func(*dynamodb.TransactWriteItemsInput) (error, bool)
+	// limit, where not 0, is the length of a query's page; pages counts them. queryErr, where not nil, is a query's answer.
+	limit    int32
+	pages    int
+	queryErr error
+}
+
+func (f *tables) Query(ctx context.Context, in *dynamodb.QueryInput, o ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
+	f.pages++
+	if f.queryErr != nil {
+		return nil, f.queryErr
+	}
+	short := *in
+	if f.limit > 0 {
+		short.Limit = &f.limit
+	}
+	return f.DynamoDB.Query(ctx, &short, o...)
 }
 
 func (f *tables) BatchGetItem(ctx context.Context, in *dynamodb.BatchGetItemInput, o ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error) {
@@ -107,13 +122,13 @@ func newLedger(f *tables, c *clock) *ledger.DynamoDB {
 }
 
 func TestDynamoDB(t *testing.T) {
-	suite(t, func(t *testing.T, c *clock) ingest.Ledger { return newLedger(newTables(t, c), c) })
+	suite(t, func(t *testing.T, c *clock) store { return newLedger(newTables(t, c), c) })
 }
 
 // TestDynamoDBEveryWriteTwice: an SDK retries a write whose response was lost. The ledger must take its own write for
 // its own, not for another's.
 func TestDynamoDBEveryWriteTwice(t *testing.T) {
-	suite(t, func(t *testing.T, c *clock) ingest.Ledger {
+	suite(t, func(t *testing.T, c *clock) store {
 		f := newTables(t, c)
 		f.twice = true
 		return newLedger(f, c)
@@ -292,7 +307,9 @@ func TestTransactionsInEachOthersWay(t *testing.T) {
 func TestErrorsNameTheirPlace(t *testing.T) {
 	c := newClock()
 	f := newTables(t, c)
-	f.transact = func(*dynamodb.TransactWriteItemsInput) (error, bool) { return &types.ProvisionedThroughputExceededException{}, true }
+	f.transact = func(*dynamodb.TransactWriteItemsInput) (error, bool) {
+		return &types.ProvisionedThroughputExceededException{}, true
+	}
 	_, err := newLedger(f, c).Commit(context.Background(), alert.Commit{ID: "c", Series: "AAPL|x", State: snapshot(0, ""), Alerts: []alert.Record{record(1, "o", 1)}})
 	var throttled *types.ProvisionedThroughputExceededException
 	if !errors.As(err, &throttled) || !strings.Contains(err.Error(), "AAPL|x") {
@@ -319,5 +336,58 @@ func TestAStateThatCannotBeReadIsNamed(t *testing.T) {
 		if errors.Is(e, alert.ErrNewer) != (series == "newer") || !strings.Contains(e.Error(), series) {
 			t.Errorf("%s: %v", series, e)
 		}
+	}
+}
+
+// TestIndexPages reads indexes in pages of two, and keeps unchanged series out of the index's writes.
+func TestIndexPages(t *testing.T) {
+	ctx, c := context.Background(), newClock()
+	f := newTables(t, c)
+	f.limit = 2
+	l := newLedger(f, c)
+	const n = 50
+	var records []alert.Record
+	for i := range n {
+		s := snapshot(0, "")
+		s.Due.At = c.now.UnixMilli() - int64(i)
+		if _, err := l.Commit(ctx, alert.Commit{ID: fmt.Sprint(i), Series: fmt.Sprint("S", i, "|"), State: s}); err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, record(i, "o", 1))
+	}
+	if _, err := l.Commit(ctx, alert.Commit{ID: "c", Series: "s", Alerts: records}); err != nil {
+		t.Fatal(err)
+	}
+	series, alerts := map[string]bool{}, map[alert.Key]bool{}
+	for d, err := range l.DueSeries(ctx, c.now) {
+		if err != nil || series[d.Series] {
+			t.Fatalf("%s again, or %v", d.Series, err)
+		}
+		series[d.Series] = true
+	}
+	pages := f.pages
+	for k, err := range l.ExpiredAlerts(ctx, c.now) {
+		if err != nil || alerts[k] {
+			t.Fatalf("%v again, or %v", k, err)
+		}
+		alerts[k] = true
+	}
+	if len(series) != n || len(alerts) != n || pages < n/2 {
+		t.Errorf("%d series in %d pages and %d alerts, want %d each", len(series), pages, len(alerts), n)
+	}
+	f.pages = 0
+	for range l.DueSeries(ctx, c.now) {
+		break
+	}
+	if f.pages > 3 {
+		t.Errorf("%d pages read for one series", f.pages)
+	}
+	var last error
+	f.limit = 0
+	f.queryErr = errors.New("throttled")
+	for _, last = range l.DueSeries(ctx, c.now) {
+	}
+	if !errors.Is(last, f.queryErr) || !strings.Contains(last.Error(), settings.DueIndex) {
+		t.Errorf("error is %v", last)
 	}
 }

@@ -23,6 +23,7 @@ const (
 	attrOwner   = "owner"
 	attrStatus  = "status"
 	attrRefusal = "refusal"
+	attrLag     = "lag" // milliseconds
 )
 
 type item = map[string]types.AttributeValue
@@ -66,8 +67,50 @@ func parseState(it item) (alert.Snapshot, error) {
 		return alert.Snapshot{}, fmt.Errorf("attribute %s is %q, not a positive number", attrVersion, text(it, attrVersion))
 	}
 	s, err := alert.ParseSnapshot(data.Value)
+	if err != nil {
+		return s, err
+	}
 	s.Version = version
+	if s.Due, err = parseDue(it); err != nil {
+		return s, err
+	}
+	s.Lag, err = integer(it, attrLag)
 	return s, err
+}
+
+// integer is the whole number of an attribute, 0 where it is absent.
+func integer(it item, name string) (int64, error) {
+	v := text(it, name)
+	if v == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("attribute %s: %w", name, err)
+	}
+	return n, nil
+}
+
+// setDue puts the due index's keys into the item of a series that waits for time, and the feed's lag.
+func setDue(it item, series string, s *alert.Snapshot) {
+	if s.Lag != 0 {
+		it[attrLag] = num(s.Lag)
+	}
+	if s.Due.At == 0 {
+		return
+	}
+	it[settings.DueShardKey] = str(strconv.Itoa(shard(series, settings.DueShards)))
+	it[settings.DueKey] = num(s.Due.At)
+	it[settings.DueEvent] = num(s.Due.Event)
+	if s.Due.Group != "" {
+		it[settings.DueGroup] = str(s.Due.Group)
+	}
+}
+
+func parseDue(it item) (alert.Due, error) {
+	at, err := integer(it, settings.DueKey)
+	event, err2 := integer(it, settings.DueEvent)
+	return alert.Due{At: at, Event: event, Group: text(it, settings.DueGroup)}, errors.Join(err, err2)
 }
 
 // recordItem is the stored form of an alert: the fields of alert.Record by their names in the flat record, without the
@@ -139,13 +182,11 @@ func parseRecord(it item) (alert.Record, error) {
 			errs = append(errs, fmt.Errorf("attribute %s: %w", name, err))
 		}
 	}
-	integer := func(name string) int64 {
-		v := text(it, name)
-		if v == "" {
-			return 0
+	whole := func(name string) int64 {
+		n, err := integer(it, name)
+		if err != nil {
+			errs = append(errs, err)
 		}
-		n, err := strconv.ParseInt(v, 10, 64)
-		keep(name, err)
 		return n
 	}
 	instant := func(name string) int64 {
@@ -167,13 +208,13 @@ func parseRecord(it item) (alert.Record, error) {
 			ID: text(it, settings.AlertsSortKey), Symbol: text(it, settings.AlertsPartitionKey), Source: text(it, "source"),
 			Rule: text(it, "rule"), Severity: alert.Severity(text(it, "severity")), Summary: text(it, "summary"),
 			Time: instant("timestamp"), Value: number("value", it), EventID: text(it, "event_id"),
-			Sequence: integer("sequence"), HasSeq: it["sequence"] != nil, Venue: text(it, "venue"),
+			Sequence: whole("sequence"), HasSeq: it["sequence"] != nil, Venue: text(it, "venue"),
 			RuleVersion: text(it, "rule_version"),
 		},
 		Times: alert.Times{
 			Received: instant("received_at") / 1e6, Stored: instant("stored_at") / 1e6, Published: instant("published_at") / 1e6,
 		},
-		Status: alert.Status(text(it, attrStatus)), Owner: text(it, attrOwner), Lease: integer(settings.PendingLeaseKey),
+		Status: alert.Status(text(it, attrStatus)), Owner: text(it, attrOwner), Lease: whole(settings.PendingLeaseKey),
 		Refusal: text(it, attrRefusal),
 	}
 	r.Notify = r.Status != alert.Muted

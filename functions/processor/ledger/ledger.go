@@ -18,10 +18,10 @@ const MaxAlerts = 99
 // MaxCommitBytes bounds the alerts of one commit, so that a transaction stays below DynamoDB's 4 MB.
 const MaxCommitBytes = 3_000_000
 
-// shard spreads alerts evenly over n partitions of an index.
-func shard(alertID string, n int) int {
+// shard spreads alerts by id, and series, evenly over n partitions of an index.
+func shard(name string, n int) int {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(alertID))
+	_, _ = h.Write([]byte(name))
 	return int(h.Sum32() % uint32(n))
 }
 

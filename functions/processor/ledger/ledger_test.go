@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +17,18 @@ import (
 	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/ingest"
 	"example.com/market-data-pipeline/functions/processor/ledger"
+	"example.com/market-data-pipeline/functions/processor/settings"
 )
 
+// store is everything that an adapter is to the handler.
+type store interface {
+	ingest.Ledger
+	ingest.Timetable
+}
+
 var (
-	_ ingest.Ledger = (*ledger.DynamoDB)(nil)
-	_ ingest.Ledger = (*ledger.Memory)(nil)
+	_ store = (*ledger.DynamoDB)(nil)
+	_ store = (*ledger.Memory)(nil)
 )
 
 // clock is the time that both adapters see; a test moves it.
@@ -50,14 +59,15 @@ func snapshot(version int64, engine string) *alert.Snapshot {
 		Delivered: []alert.Delivered{{Message: alert.MessageID{1}, Next: alert.Whole}, {Message: alert.MessageID{2}, Next: 7}},
 		Hints:     []alert.Hint{{Message: alert.MessageID{2}, AlertID: "x"}},
 		Engine:    []byte(engine),
+		Due:       alert.Due{At: 1_795_530_660_123, Event: 1_795_530_630_123_456_789, Group: "AAPL|alpaca"}, Lag: 250,
 	}
 }
 
 // suite is what both adapters must do.
-func suite(t *testing.T, open func(t *testing.T, c *clock) ingest.Ledger) {
+func suite(t *testing.T, open func(t *testing.T, c *clock) store) {
 	ctx := context.Background()
 	const series = "AAPL|alpaca"
-	mustCommit := func(t *testing.T, l ingest.Ledger, c alert.Commit) alert.CommitResult {
+	mustCommit := func(t *testing.T, l store, c alert.Commit) alert.CommitResult {
 		t.Helper()
 		r, err := l.Commit(ctx, c)
 		if err != nil {
@@ -65,7 +75,7 @@ func suite(t *testing.T, open func(t *testing.T, c *clock) ingest.Ledger) {
 		}
 		return r
 	}
-	state := func(t *testing.T, l ingest.Ledger) alert.Snapshot {
+	state := func(t *testing.T, l store) alert.Snapshot {
 		t.Helper()
 		states, bad, err := l.ReadStates(ctx, []string{series})
 		if err != nil || len(bad) > 0 {
@@ -77,7 +87,7 @@ func suite(t *testing.T, open func(t *testing.T, c *clock) ingest.Ledger) {
 		}
 		return s
 	}
-	stored := func(t *testing.T, l ingest.Ledger, k alert.Key) (alert.Record, bool) {
+	stored := func(t *testing.T, l store, k alert.Key) (alert.Record, bool) {
 		t.Helper()
 		m, err := l.Records(ctx, []alert.Key{k})
 		if err != nil {
@@ -283,6 +293,126 @@ func suite(t *testing.T, open func(t *testing.T, c *clock) ingest.Ledger) {
 			equal(t, "settled record", got, want)
 		}
 	})
+	due := func(t *testing.T, l store, now time.Time) []alert.DueSeries {
+		t.Helper()
+		var found []alert.DueSeries
+		for d, err := range l.DueSeries(ctx, now) {
+			if err != nil {
+				t.Fatalf("DueSeries: %v", err)
+			}
+			found = append(found, d)
+		}
+		return found
+	}
+	expired := func(t *testing.T, l store, now time.Time) []alert.Key {
+		t.Helper()
+		var found []alert.Key
+		for k, err := range l.ExpiredAlerts(ctx, now) {
+			if err != nil {
+				t.Fatalf("ExpiredAlerts: %v", err)
+			}
+			found = append(found, k)
+		}
+		return found
+	}
+	t.Run("series are found when they are due, not before, and not once they are moved", func(t *testing.T) {
+		c := newClock()
+		l := open(t, c)
+		at := c.now.UnixMilli()
+		want := map[string]alert.Due{}
+		for i := range 60 {
+			s := snapshot(0, "")
+			name := fmt.Sprintf("S%d|alpaca", i)
+			s.Due = alert.Due{At: at + int64(i), Event: at*1e6 + int64(i), Group: []string{"", name}[i%2]}
+			want[name] = s.Due
+			mustCommit(t, l, alert.Commit{ID: fmt.Sprint("a", i), Series: name, State: s})
+		}
+		never := snapshot(0, "")
+		never.Due = alert.Due{}
+		mustCommit(t, l, alert.Commit{ID: "n", Series: "never|", State: never})
+		if got := due(t, l, time.UnixMilli(at-1)); len(got) != 0 {
+			t.Errorf("%v are due before their time", got)
+		}
+		got := due(t, l, time.UnixMilli(at+29))
+		if len(got) != 30 {
+			t.Errorf("%d series are due, want 30: those at the moment itself too", len(got))
+		}
+		last := map[int]int64{}
+		order := []int{}
+		for _, d := range got {
+			equal(t, d.Series, d.Due, want[d.Series])
+			if want[d.Series].At > at+29 {
+				t.Errorf("%s is not due", d.Series)
+			}
+			h := fnv.New32a()
+			h.Write([]byte(d.Series))
+			shard := int(h.Sum32() % settings.DueShards)
+			if d.At < last[shard] {
+				t.Errorf("shard %d is not in the order of time", shard)
+			}
+			if last[shard] == 0 {
+				order = append(order, shard)
+			}
+			last[shard] = d.At
+		}
+		first := int(at / 60_000 % settings.DueShards)
+		if len(order) < 4 || order[0] != first && order[0] != (first+1)%settings.DueShards {
+			t.Errorf("shards come as %v, want several, beginning at %d", order, first)
+		}
+		again := due(t, l, time.UnixMilli(at+29).Add(time.Minute))
+		if len(again) != 60 || again[0].Series == got[0].Series {
+			t.Errorf("a minute later %d series are due, the first again %s: want another shard first", len(again), again[0].Series)
+		}
+		for i, moved := range []alert.Due{{At: at + 1000, Event: 1}, {}} {
+			s := snapshot(1, "")
+			s.Due = moved
+			mustCommit(t, l, alert.Commit{ID: fmt.Sprint("m", i), Series: fmt.Sprintf("S%d|alpaca", i), State: s})
+		}
+		if got := due(t, l, time.UnixMilli(at+29)); len(got) != 28 {
+			t.Errorf("%d series are due after one was moved and one needs no clock any more, want 28", len(got))
+		}
+		for range l.DueSeries(ctx, time.UnixMilli(at+29)) {
+			break // an early end is no panic
+		}
+	})
+	t.Run("pending alerts are found when their lease is over, not before, and not once they are settled", func(t *testing.T) {
+		c := newClock()
+		l := open(t, c)
+		at := c.now.UnixMilli()
+		var records []alert.Record
+		for i := range 40 {
+			records = append(records, record(i, "o", at+int64(i)))
+		}
+		muted := record(99, "", 0)
+		muted.Status = alert.Muted
+		mustCommit(t, l, alert.Commit{ID: "c", Series: series, Alerts: append(records, muted)})
+		if got := expired(t, l, c.now); len(got) != 0 {
+			t.Errorf("%v are expired at the last moment of their lease", got)
+		}
+		found := map[alert.Key]bool{}
+		for _, k := range expired(t, l, c.now.Add(20*time.Millisecond)) {
+			found[k] = true
+		}
+		for i := range records {
+			if want := i < 20; found[records[i].Key()] != want {
+				t.Errorf("alert %d found %v, want %v", i, found[records[i].Key()], want)
+			}
+		}
+		c.now = c.now.Add(20 * time.Millisecond)
+		if _, claimed, err := l.Claim(ctx, records[0].Key(), "p", at+60_000); !claimed || err != nil {
+			t.Fatalf("Claim: %v, %v", claimed, err)
+		}
+		records[1].Status = alert.Sent
+		if err := l.Settle(ctx, records[1:2]); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Release(ctx, records[30].Key(), "o"); err != nil {
+			t.Fatal(err)
+		}
+		if got := expired(t, l, c.now); len(got) != 19 || !slices.Contains(got, records[30].Key()) || slices.Contains(got, records[0].Key()) {
+			t.Errorf("%d alerts are expired after one was claimed, one sent and one released, want 19: %v", len(got), got)
+		}
+	})
 	t.Run("a cancelled context is an error, not an empty answer", func(t *testing.T) {
 		l := open(t, newClock())
 		done, cancel := context.WithCancel(ctx)
@@ -306,9 +436,23 @@ func suite(t *testing.T, open func(t *testing.T, c *clock) ingest.Ledger) {
 		if err := l.Settle(done, []alert.Record{record(1, "o", 1)}); !errors.Is(err, context.Canceled) {
 			t.Errorf("Settle: %v", err)
 		}
+		answers := 0
+		for _, err := range l.DueSeries(done, time.Now()) {
+			if answers++; !errors.Is(err, context.Canceled) {
+				t.Errorf("DueSeries: %v", err)
+			}
+		}
+		for _, err := range l.ExpiredAlerts(done, time.Now()) {
+			if answers++; !errors.Is(err, context.Canceled) {
+				t.Errorf("ExpiredAlerts: %v", err)
+			}
+		}
+		if answers != 2 {
+			t.Errorf("%d answers, want one error each", answers)
+		}
 	})
 }
 
 func TestMemory(t *testing.T) {
-	suite(t, func(_ *testing.T, c *clock) ingest.Ledger { return ledger.NewMemory(ledger.Config{Now: c.Now}) })
+	suite(t, func(_ *testing.T, c *clock) store { return ledger.NewMemory(ledger.Config{Now: c.Now}) })
 }

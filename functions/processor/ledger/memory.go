@@ -24,6 +24,8 @@ type stored struct {
 	version int64
 	commit  string
 	data    []byte
+	due     alert.Due
+	lag     int64
 }
 
 type ownedRecord struct {
@@ -56,7 +58,7 @@ func (m *Memory) ReadStates(ctx context.Context, series []string) (map[string]al
 			bad[name] = fmt.Errorf("ledger: state of series %s: %w", name, err)
 			continue
 		}
-		s.Version = st.version
+		s.Version, s.Due, s.Lag = st.version, st.due, st.lag
 		states[name] = s
 	}
 	return states, bad, nil
@@ -97,7 +99,7 @@ func (m *Memory) Commit(ctx context.Context, c alert.Commit) (alert.CommitResult
 		if st.version != c.State.Version {
 			return alert.CommitResult{Conflict: true}, nil
 		}
-		m.states[c.Series] = stored{version: st.version + 1, commit: c.ID, data: alert.AppendSnapshot(nil, c.State)}
+		m.states[c.Series] = stored{version: st.version + 1, commit: c.ID, data: alert.AppendSnapshot(nil, c.State), due: c.State.Due, lag: c.State.Lag}
 	}
 	for i := range c.Alerts {
 		k := c.Alerts[i].Key()

@@ -1,5 +1,5 @@
-// Package queue is the sender's side of the queues: refused events, and the visibility of returned messages. SQS is the
-// adapter for AWS, Writer its twin for the local run.
+// Package queue is the sender's side of the queues: refused events, the visibility of returned messages, and clock events.
+// SQS is the adapter for AWS, Writer its twin for the local run.
 package queue
 
 import (
@@ -10,6 +10,7 @@ import (
 	"io"
 	"time"
 
+	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/market"
 )
 
@@ -25,10 +26,12 @@ const (
 	AttrPart          = "part" // "1/2" and "2/2" of a body that does not fit in one message
 )
 
-// Writer keeps each refused event as one line of JSON and leaves the visibility of returned messages to Hide.
+// Writer keeps each refused event as one line of JSON, leaves the visibility of returned messages to Hide and clock events
+// to Send.
 type Writer struct {
 	W    io.Writer
 	Hide func(receiptHandle string, after time.Duration) error // nil = nothing is hidden
+	Send func(alert.ClockMessage) error                        // nil = clock events are dropped
 }
 
 type rejectedLine struct {
@@ -70,4 +73,16 @@ func (w *Writer) SetVisibility(_ context.Context, delays []market.Delay) error {
 		errs = append(errs, w.Hide(d.ReceiptHandle, d.After))
 	}
 	return errors.Join(errs...)
+}
+
+// SendClocks calls Send for each message.
+func (w *Writer) SendClocks(_ context.Context, messages []alert.ClockMessage) []error {
+	errs := make([]error, len(messages))
+	if w.Send == nil {
+		return errs
+	}
+	for i, m := range messages {
+		errs[i] = w.Send(m)
+	}
+	return errs
 }

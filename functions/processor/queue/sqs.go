@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/market"
 )
 
@@ -32,18 +33,18 @@ const (
 // maxAttribute bounds an attribute's text, so that a sender's long ones leave room for half a body.
 const maxAttribute = 1 << 10
 
-// SQS sends refused events to the rejects queue and sets visibility in the market data queue. It is safe for concurrent
-// use.
+// SQS sends refused events to the rejects queue, and sets visibility in and sends clock events to the market data queue.
+// It is safe for concurrent use.
 type SQS struct {
 	API        SQSAPI
 	QueueURL   string // market data
 	RejectsURL string
 }
 
-// outgoing is one message of the rejects queue.
+// outgoing is one message that is to be sent.
 type outgoing struct {
 	entry types.SendMessageBatchRequestEntry
-	of    int // index of the refused event
+	of    int // index of the refused event or of the message of clock events
 	size  int
 }
 
@@ -55,20 +56,40 @@ func (s *SQS) Reject(ctx context.Context, rejected []market.Rejected) []error {
 	for i := range rejected {
 		messages = append(messages, compose(i, &rejected[i])...)
 	}
+	s.sendAll(ctx, s.RejectsURL, "the rejects queue", messages, errs)
+	return errs
+}
+
+// SendClocks sends messages of clock events to the market data queue and returns one error per message, nil where it was
+// accepted, or was accepted less than 5 minutes ago.
+func (s *SQS) SendClocks(ctx context.Context, clocks []alert.ClockMessage) []error {
+	errs := make([]error, len(clocks))
+	messages := make([]outgoing, len(clocks))
+	for i := range clocks {
+		messages[i] = outgoing{types.SendMessageBatchRequestEntry{MessageBody: &clocks[i].Body}, i, len(clocks[i].Body)}
+		if clocks[i].Group != "" {
+			messages[i].entry.MessageGroupId, messages[i].entry.MessageDeduplicationId = &clocks[i].Group, &clocks[i].ID
+		}
+	}
+	s.sendAll(ctx, s.QueueURL, "the market data queue", messages, errs)
+	return errs
+}
+
+// sendAll sends messages in as few calls as their number and their bytes allow. Errors go to errs, by outgoing.of.
+func (s *SQS) sendAll(ctx context.Context, url, queue string, messages []outgoing, errs []error) {
 	for len(messages) > 0 {
 		n, size := 0, 0
 		for n < len(messages) && n < maxEntries && (n == 0 || size+messages[n].size <= maxBytes) {
 			size += messages[n].size
 			n++
 		}
-		s.send(ctx, messages[:n], errs)
+		s.send(ctx, url, queue, messages[:n], errs)
 		messages = messages[n:]
 	}
-	return errs
 }
 
-func (s *SQS) send(ctx context.Context, batch []outgoing, errs []error) {
-	in := &sqs.SendMessageBatchInput{QueueUrl: &s.RejectsURL}
+func (s *SQS) send(ctx context.Context, url, queue string, batch []outgoing, errs []error) {
+	in := &sqs.SendMessageBatchInput{QueueUrl: &url}
 	for i := range batch {
 		batch[i].entry.Id = aws.String(strconv.Itoa(i))
 		in.Entries = append(in.Entries, batch[i].entry)
@@ -78,9 +99,9 @@ func (s *SQS) send(ctx context.Context, batch []outgoing, errs []error) {
 		of := batch[i].of
 		switch {
 		case err != nil:
-			errs[of] = errors.Join(errs[of], fmt.Errorf("queue: sending %d messages to the rejects queue: %w", len(batch), err))
+			errs[of] = errors.Join(errs[of], fmt.Errorf("queue: sending %d messages to %s: %w", len(batch), queue, err))
 		case !slices.ContainsFunc(out.Successful, func(r types.SendMessageBatchResultEntry) bool { return aws.ToString(r.Id) == strconv.Itoa(i) }):
-			errs[of] = errors.Join(errs[of], fmt.Errorf("queue: the rejects queue did not take a message: %s", failureCode(out.Failed, i)))
+			errs[of] = errors.Join(errs[of], fmt.Errorf("queue: %s did not take a message: %s", queue, failureCode(out.Failed, i)))
 		}
 	}
 }

@@ -25,6 +25,7 @@ const (
 	EnvStateTTL        = "STATE_TTL"          // a Go duration
 	EnvMaxRetryDelay   = "MAX_RETRY_DELAY"    // a Go duration: the queue's visibility timeout
 	EnvMaxConcurrency  = "SERIES_CONCURRENCY" // series committed at the same time
+	EnvClock           = "CLOCK"              // a Clock
 )
 
 // Delivery is how the market data queue orders messages.
@@ -35,6 +36,24 @@ const (
 	Ordered   Delivery = "ordered"
 	Unordered Delivery = "unordered"
 )
+
+// Clock tells whether a schedule invokes the function with ClockInput.
+type Clock string
+
+// ClockOn is the default.
+const (
+	ClockOn  Clock = "on"
+	ClockOff Clock = "off"
+)
+
+// ClockKey and ClockTick are the input of a clock invocation, {"clock":"tick"}.
+const (
+	ClockKey  = "clock"
+	ClockTick = "tick"
+)
+
+// ClockGrace is how long after a deadline its clock event is sent, so that it does not overtake the feed.
+const ClockGrace = 30 * time.Second
 
 // Attributes and keys of the tables, shared with the construct that declares them.
 const (
@@ -53,6 +72,13 @@ const (
 
 	StatePartitionKey = "series"     // state: partition key
 	StateTTL          = "expires_at" // Unix seconds
+
+	DueIndex    = "due" // sparse, series that wait for time: due_shard, due
+	DueShardKey = "due_shard"
+	DueKey      = "due"       // wall time of the next clock event, Unix milliseconds
+	DueEvent    = "due_event" // the event time that it tells, Unix nanoseconds
+	DueGroup    = "group"     // the message group into which it is sent
+	DueShards   = 8
 )
 
 // MetricsNamespace and MetricsDimension place the processor's own metrics in CloudWatch.
@@ -77,6 +103,7 @@ const (
 	MetricStatesRewarmed  = "StatesRewarmed"      // states of an older format, started anew
 	MetricEventToAlert    = "EventToAlertLatency" // milliseconds, event time to published
 	MetricPendingExpired  = "PendingExpired"      // alerts whose lease ended before they were published
+	MetricClocksSent      = "ClocksSent"          // clock events
 )
 
 // Defaults of the values that have one.
@@ -107,6 +134,7 @@ type Settings struct {
 	StateTTL          time.Duration
 	MaxRetryDelay     time.Duration
 	SeriesConcurrency int
+	Clock             Clock
 }
 
 // FromEnv reads the settings through getenv (os.Getenv). Its error names every variable that is missing or bad, its
@@ -147,6 +175,7 @@ func FromEnv(getenv func(string) string) (Settings, error) {
 		StateTTL:          duration(EnvStateTTL, DefaultStateTTL, time.Hour),
 		MaxRetryDelay:     duration(EnvMaxRetryDelay, DefaultMaxRetryDelay, FirstRetryDelay),
 		SeriesConcurrency: DefaultSeriesConcurrency,
+		Clock:             Clock(getenv(EnvClock)),
 	}
 	switch s.Delivery {
 	case "":
@@ -154,6 +183,13 @@ func FromEnv(getenv func(string) string) (Settings, error) {
 	case Ordered, Unordered:
 	default:
 		errs = append(errs, fmt.Errorf("%s is %q: give %q or %q", EnvDelivery, string(s.Delivery), Ordered, Unordered))
+	}
+	switch s.Clock {
+	case "":
+		s.Clock = ClockOn
+	case ClockOn, ClockOff:
+	default:
+		errs = append(errs, fmt.Errorf("%s is %q: give %q or %q", EnvClock, string(s.Clock), ClockOn, ClockOff))
 	}
 	if s.RulesFile == "" {
 		s.RulesFile = DefaultRulesFile

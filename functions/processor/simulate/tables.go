@@ -34,6 +34,13 @@ func Tables(alerts, state string) []TableConfig {
 			Name:         state,
 			PartitionKey: Key{Name: settings.StatePartitionKey},
 			TTLAttribute: settings.StateTTL,
+			Indexes: []IndexConfig{{
+				Name:         settings.DueIndex,
+				PartitionKey: Key{Name: settings.DueShardKey},
+				SortKey:      Key{Name: settings.DueKey, Type: types.ScalarAttributeTypeN},
+				Projection:   types.ProjectionTypeInclude,
+				NonKey:       []string{settings.DueEvent, settings.DueGroup},
+			}},
 		},
 	}
 }

@@ -1,0 +1,146 @@
+package alert
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The limits of a series' state, in bytes.
+const (
+	maxState  = 64 << 10
+	warnState = 8 << 10
+	// deliveryBytes is what the item holds beside the engine's state: the identities of the last messages, hints, keys.
+	deliveryBytes = 1 << 10
+)
+
+// writeUnit is what one DynamoDB write unit writes, in bytes.
+const writeUnit = 1 << 10
+
+// defaultLateness is the lateness for which the size of states is computed when a file is loaded.
+const defaultLateness = 5 * time.Second
+
+// Footprint is what the rules of a file keep for a series that all of Rules watch.
+type Footprint struct {
+	Symbol, Source string   // an example of such a series
+	Rules          []string // names, in the order of the file
+	Slots          []SlotInfo
+	Bytes          int // of the state, at most
+	// WriteUnits is what a commit of the state costs at most, in DynamoDB write units (1 KB each) of a plain put; a
+	// commit together with alerts is a transaction and costs twice that, and the alerts.
+	WriteUnits int
+	Timed      bool // its states can ask for the clock
+}
+
+// SlotInfo is a function over past values that a series keeps, once for all the rules that use it.
+type SlotInfo struct {
+	Text   string // as in the expression, in canonical form
+	On     string // what steps it: "trade", "bar 1m", "bar 1m from trades" ...
+	WarmUp int    // evaluations until its first value, beside those of its arguments
+	Bytes  int    // at most
+}
+
+// Timed tells whether a rule of the file waits for time: a "for" on trades, quotes or status, a silence, quotes, bars
+// built from trades. Without such rules no state is ever due, and no clock is needed.
+func (r *Rules) Timed() bool {
+	p := newProgram(r.rules, Options{})
+	return p.timed
+}
+
+// Explain returns what a series keeps, for each set of rules that watches an example of a series: the symbols that the
+// rules name, and one for each of their patterns. The largest comes first.
+func (r *Rules) Explain(o Options) []Footprint {
+	var out []Footprint
+	seen := map[string]bool{}
+	for _, key := range examples(r.rules) {
+		watching, set := watchers(r.rules, key.symbol, key.source)
+		if len(watching) > 0 && !seen[set] {
+			seen[set] = true
+			f := newProgram(watching, o).footprint()
+			f.Symbol, f.Source = key.symbol, key.source
+			out = append(out, f)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Footprint) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	return out
+}
+
+// maxExamples bounds the work on files with very many patterns.
+const maxExamples = 4096
+
+// examples are series that the rules' patterns match, in the order of the file. The star of a pattern stands for
+// nothing: so the example of "BTC*" is also one of "B*".
+func examples(rules []*rule) []seriesKey {
+	texts := func(globs func(*rule) []string) []string {
+		out := []string{}
+		for _, r := range rules {
+			for _, g := range globs(r) {
+				if s := strings.ReplaceAll(g, "*", ""); !slices.Contains(out, s) && len(out) < maxExamples {
+					out = append(out, s)
+				}
+			}
+		}
+		if len(out) == 0 || slices.ContainsFunc(rules, func(r *rule) bool { return globs(r) == nil }) {
+			out = append(out, "other") // of the rules that watch all
+		}
+		return out
+	}
+	var out []seriesKey
+	sources := texts(func(r *rule) []string { return r.sources })
+	for _, symbol := range texts(func(r *rule) []string { return r.symbols }) {
+		for _, source := range sources {
+			if len(out) < maxExamples {
+				out = append(out, seriesKey{symbol, source})
+			}
+		}
+	}
+	return out
+}
+
+// Upper bounds of the parts of the binary form that are no slots.
+const (
+	markBytes      = 1 + 5 + 10 + 10
+	slotHeadBytes  = 8 + 3
+	ruleStateBytes = 8 + 8 + 1 + 3*10
+)
+
+func (p *Program) footprint() Footprint {
+	f := Footprint{Bytes: 1 + 3*2 + markBytes*(4+len(p.bars)) + ruleStateBytes*len(p.rules), Timed: p.timed}
+	for _, r := range p.rules {
+		f.Rules = append(f.Rules, r.name)
+	}
+	for i := range p.slots {
+		f.Bytes += slotHeadBytes + p.slots[i].bytes
+	}
+	for k := range p.streams {
+		for _, i := range p.streams[k].functions {
+			spec := &p.slots[i]
+			f.Slots = append(f.Slots, SlotInfo{Text: spec.def.text, On: p.streams[k].text(), WarmUp: spec.def.indicator().warmup(), Bytes: slotHeadBytes + spec.bytes})
+		}
+	}
+	f.WriteUnits = (f.Bytes + deliveryBytes + writeUnit - 1) / writeUnit
+	return f
+}
+
+// checkSize reports states that are too large, or dear to write.
+func (l *loader) checkSize() {
+	for i, f := range (&Rules{rules: l.rules}).Explain(Options{Lateness: defaultLateness}) {
+		if f.Bytes <= warnState || i > 0 && f.Bytes <= maxState {
+			return // the largest is enough of a warning
+		}
+		largest := "the rules' own states"
+		if len(f.Slots) > 0 {
+			s := slices.MaxFunc(f.Slots, func(a, b SlotInfo) int { return cmp.Compare(a.Bytes, b.Bytes) })
+			largest = fmt.Sprintf("%s (%d bytes)", s.Text, s.Bytes)
+		}
+		text := fmt.Sprintf("the state of a series such as %s, watched by %d rules, takes up to %d bytes, of which most for %s: each commit writes up to %d DynamoDB write units, twice that with alerts",
+			f.Symbol, len(f.Rules), f.Bytes, largest, f.WriteUnits)
+		if f.Bytes > maxState {
+			l.report(0, 0, false, "%s; the limit is %d bytes: shorten the windows, or watch fewer symbols per rule", text, maxState)
+			return
+		}
+		l.report(0, 0, true, "%s", text)
+	}
+}
