@@ -142,13 +142,15 @@ func (p *pipeline) run(ctx context.Context, in source) error {
 	}
 	// Reading standard input cannot be interrupted, so that it must not hold up Ctrl-C.
 	lines := make(chan read, 256)
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
 	go func() {
 		defer in.Close() // opened for reading: nothing can be lost
 		for {
 			l, err := in.Next()
 			select {
 			case lines <- read{l, err}:
-			case <-ctx.Done():
+			case <-reading.Done():
 				return
 			}
 			if err != nil {
@@ -436,7 +438,7 @@ func (r *rejects) Reject(ctx context.Context, rejected []market.Rejected) []erro
 	errs := r.to.Reject(ctx, rejected)
 	for i := range rejected {
 		if errs[i] == nil {
-			r.account.rejects(rejected[i].Reason)
+			r.account.rejects(&rejected[i])
 		}
 	}
 	return errs
