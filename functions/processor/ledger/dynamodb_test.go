@@ -292,7 +292,9 @@ func TestTransactionsInEachOthersWay(t *testing.T) {
 func TestErrorsNameTheirPlace(t *testing.T) {
 	c := newClock()
 	f := newTables(t, c)
-	f.transact = func(*dynamodb.TransactWriteItemsInput) (error, bool) { return &types.ProvisionedThroughputExceededException{}, true }
+	f.transact = func(*dynamodb.TransactWriteItemsInput) (error, bool) {
+		return &types.ProvisionedThroughputExceededException{}, true
+	}
 	_, err := newLedger(f, c).Commit(context.Background(), alert.Commit{ID: "c", Series: "AAPL|x", State: snapshot(0, ""), Alerts: []alert.Record{record(1, "o", 1)}})
 	var throttled *types.ProvisionedThroughputExceededException
 	if !errors.As(err, &throttled) || !strings.Contains(err.Error(), "AAPL|x") {
