@@ -279,16 +279,17 @@ func TestPanicsOnceWithEveryProblem(t *testing.T) {
 		if !ok {
 			t.Fatalf("panicked with %v, want a *PropsError", err)
 		}
-		for _, want := range []string{"Suffix", "MemoryMiB"} {
+		for _, want := range []string{"Suffix", "MemoryMiB", "AlertTopic", "AlarmTopic"} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("error lacks %s: %v", want, err)
 			}
 		}
-		if got := len(*stack.Node().Children()); got != 0 {
+		if got := len(*stack.Node().Children()); got != 1 { // the imported topic
 			t.Errorf("%d constructs were left behind", got)
 		}
 	}()
-	NewMarketDataPipeline(stack, "MarketData", &MarketDataPipelineProps{Suffix: "A", MemoryMiB: 1})
+	fifo := awssns.Topic_FromTopicArn(stack, jsii.String("Topic"), jsii.String("arn:aws:sns:us-east-1:123456789012:theirs.fifo"))
+	NewMarketDataPipeline(stack, "MarketData", &MarketDataPipelineProps{Suffix: "A", MemoryMiB: 1, AlertTopic: fifo, AlarmTopic: fifo})
 }
 
 func TestTwoPipelinesInOneStack(t *testing.T) {

@@ -271,6 +271,9 @@ func (p *MarketDataPipelineProps) validate() error {
 		c.that(accountPattern.MatchString(id), "ProducerAccounts has %q: give account ids of 12 digits", id)
 	}
 	c.distinct("ProducerAccounts", p.ProducerAccounts)
+	// Alerts and alarms carry no message group.
+	c.that(p.AlertTopic == nil || !*p.AlertTopic.Fifo(), "AlertTopic is a FIFO topic: give a standard one")
+	c.that(p.AlarmTopic == nil || !*p.AlarmTopic.Fifo(), "AlarmTopic is a FIFO topic: CloudWatch publishes to standard ones only")
 
 	c.between("MemoryMiB", p.MemoryMiB, 128, 10240)
 	c.duration("Timeout", p.Timeout, time.Second, 15*time.Minute)

@@ -136,44 +136,19 @@ func (p *pipeline) hide(handle string, after time.Duration) error {
 
 // run takes every line of in through the pipeline, until its end, that of ctx, or an error.
 func (p *pipeline) run(ctx context.Context, in source) error {
-	type read struct {
-		line feed.Line
-		err  error
-	}
-	// Reading standard input cannot be interrupted, so that it must not hold up Ctrl-C.
-	lines := make(chan read, 256)
-	go func() {
-		defer in.Close() // opened for reading: nothing can be lost
-		for {
-			l, err := in.Next()
-			select {
-			case lines <- read{l, err}:
-			case <-ctx.Done():
-				return
-			}
-			if err != nil {
-				return
-			}
+	for line, err := range feed.Each(ctx, in) {
+		if err != nil {
+			return errors.Join(fmt.Errorf("feed: %w", err), p.drain(ctx))
 		}
-	}()
-	for {
-		var next read
-		select {
-		case next = <-lines:
-		case <-ctx.Done():
-			return nil
-		}
-		switch {
-		case next.err == io.EOF:
-			return p.end(ctx)
-		case next.err != nil:
-			return errors.Join(fmt.Errorf("feed: %w", next.err), p.drain(ctx))
-		}
-		if err := p.add(ctx, next.line); err != nil {
+		if err := p.add(ctx, line); err != nil {
 			return err
 		}
 		p.screen.progress(in.Offset(), p.account.read)
 	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return p.end(ctx)
 }
 
 // add packs one line as it is: whether its event is good is the processor's to judge. It is decoded here only to know its
@@ -436,7 +411,7 @@ func (r *rejects) Reject(ctx context.Context, rejected []market.Rejected) []erro
 	errs := r.to.Reject(ctx, rejected)
 	for i := range rejected {
 		if errs[i] == nil {
-			r.account.rejects(rejected[i].Reason)
+			r.account.rejects(&rejected[i])
 		}
 	}
 	return errs

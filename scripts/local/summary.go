@@ -46,9 +46,13 @@ func (p *pipeline) summary(stored []alert.Record, accounted bool) string {
 
 	title("What became of them")
 	rows = nil
-	row("applied", a.applied())
-	row("repeated", a.repeated())
-	row("late", a.late())
+	if a.returned == 0 {
+		row("applied", a.applied())
+		row("repeated", a.repeated())
+		row("late", a.late())
+	} else { // events delivered again are counted again, as repeated
+		row("applied, repeated or late", a.done()-a.rejected())
+	}
 	row("refused by the processor", a.rejected())
 	row("refused by SQS", a.unsent)
 	some("on the dead-letter queue", a.deadIn)

@@ -194,46 +194,17 @@ func send(ctx context.Context, o options, client producer.Client, stdin io.Reade
 
 // copy sends every line of in, until its end or that of ctx, which is no error.
 func (s *sender) copy(ctx context.Context, in *feed.Reader) error {
-	type read struct {
-		line feed.Line
-		err  error
-	}
-	// Reading standard input cannot be interrupted, so that it must not hold up Ctrl-C.
-	lines := make(chan read, 256)
-	go func() {
-		defer in.Close() // opened for reading: nothing can be lost
-		for {
-			l, err := in.Next()
-			select {
-			case lines <- read{l, err}:
-			case <-ctx.Done():
-				return
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
 	pace := pacer{rate: s.rate, start: time.Now()}
 	var events []market.Event
-	for {
-		var next read
-		select {
-		case next = <-lines:
-		case <-ctx.Done():
-			return nil
-		}
-		if next.err == io.EOF {
-			return nil
-		}
-		if next.err != nil {
-			return next.err
+	for line, err := range feed.Each(ctx, in) {
+		if err != nil {
+			return err
 		}
 		s.lines++
 		var refused []market.Refusal
-		events, refused = market.Decode(events[:0], next.line.Text, time.Now(), settings.DefaultClockSkew)
+		events, refused = market.Decode(events[:0], line.Text, time.Now(), settings.DefaultClockSkew)
 		for i := range refused {
-			s.refuse(next.line, &refused[i])
+			s.refuse(line, &refused[i])
 		}
 		for i := range events {
 			if !pace.wait(ctx) {
@@ -243,7 +214,7 @@ func (s *sender) copy(ctx context.Context, in *feed.Reader) error {
 			var refusal *market.Refusal
 			switch {
 			case errors.As(err, &refusal):
-				s.refuse(next.line, refusal)
+				s.refuse(line, refusal)
 			case err != nil && ctx.Err() != nil:
 				return nil
 			case err != nil:
@@ -252,6 +223,7 @@ func (s *sender) copy(ctx context.Context, in *feed.Reader) error {
 		}
 		s.out.progress()
 	}
+	return nil
 }
 
 func (s *sender) refuse(l feed.Line, r *market.Refusal) {

@@ -181,8 +181,9 @@ func TestSNSOversize(t *testing.T) {
 	if size(101) != size(100)+3 {
 		t.Fatalf("the summary is in the message %d times, not three", size(101)-size(100))
 	}
-	largest := (snsBytes - size(0)) / 3
+	largest := 100 + (snsBytes-size(100))/3
 	in := records(3)
+	in[1] = in[0] // but for the summary
 	in[0].Summary, in[1].Summary = strings.Repeat("x", largest), strings.Repeat("x", largest+1)
 	b := newBench(t)
 	errs := b.notifier(1).Publish(t.Context(), in)

@@ -170,7 +170,7 @@ func FromEnv(getenv func(string) string) (Settings, error) {
 		Delivery:          Delivery(getenv(EnvDelivery)),
 		RulesFile:         getenv(EnvRulesFile),
 		Lateness:          duration(EnvLateness, DefaultLateness, 0),
-		ClockSkew:         duration(EnvClockSkew, DefaultClockSkew, 0),
+		ClockSkew:         duration(EnvClockSkew, DefaultClockSkew, time.Second),
 		AlertTTL:          duration(EnvAlertTTL, 0, 0),
 		StateTTL:          duration(EnvStateTTL, DefaultStateTTL, time.Hour),
 		MaxRetryDelay:     duration(EnvMaxRetryDelay, DefaultMaxRetryDelay, FirstRetryDelay),

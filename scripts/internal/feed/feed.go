@@ -5,9 +5,11 @@ package feed
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -177,4 +179,48 @@ func (c counted) Read(b []byte) (int, error) {
 	n, err := c.Reader.Read(b)
 	c.n.Add(int64(n))
 	return n, err
+}
+
+// Source is what Each reads: a Reader, or what behaves like one.
+type Source interface {
+	Next() (Line, error)
+	Close() error
+}
+
+// Each yields the lines of in until its end, the end of ctx, or an error, which comes as the last pair. It closes in.
+// Reading standard input cannot be interrupted, so it goes on in a goroutine of its own and does not hold up ctx.
+func Each(ctx context.Context, in Source) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		type read struct {
+			line Line
+			err  error
+		}
+		lines := make(chan read, 256)
+		reading, stop := context.WithCancel(ctx)
+		defer stop()
+		go func() {
+			defer in.Close() // opened for reading: nothing can be lost
+			for {
+				l, err := in.Next()
+				select {
+				case lines <- read{l, err}:
+				case <-reading.Done():
+					return
+				}
+				if err != nil {
+					return
+				}
+			}
+		}()
+		for {
+			select {
+			case r := <-lines:
+				if r.err == io.EOF || !yield(r.line, r.err) || r.err != nil {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }

@@ -52,7 +52,7 @@ func (a *API) Query(ctx context.Context, service, version, action string, values
 		form.Set(k, v)
 	}
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-	b, err := a.call(ctx, service, http.MethodPost, "/", header, []byte(form.Encode()))
+	b, err := a.Call(ctx, service, http.MethodPost, "/", header, []byte(form.Encode()))
 	if err != nil {
 		return fmt.Errorf("%s: %w", action, err)
 	}
@@ -69,7 +69,7 @@ func (a *API) JSON(ctx context.Context, service, target string, in, out any) err
 		return fmt.Errorf("%s: %w", target, err)
 	}
 	header := http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {target}}
-	b, err := a.call(ctx, service, http.MethodPost, "/", header, body)
+	b, err := a.Call(ctx, service, http.MethodPost, "/", header, body)
 	return decode(b, err, target, out)
 }
 
@@ -82,7 +82,7 @@ func (a *API) REST(ctx context.Context, service, method, path string, in, out an
 			return fmt.Errorf("%s %s: %w", method, path, err)
 		}
 	}
-	b, err := a.call(ctx, service, method, path, http.Header{"Content-Type": {"application/json"}}, body)
+	b, err := a.Call(ctx, service, method, path, http.Header{"Content-Type": {"application/json"}}, body)
 	return decode(b, err, method+" "+path, out)
 }
 
@@ -96,7 +96,9 @@ func decode(b []byte, err error, what string, out any) error {
 	return nil
 }
 
-func (a *API) call(ctx context.Context, service, method, path string, header http.Header, body []byte) ([]byte, error) {
+// Call makes a signed call as it is given and returns the answer's body. path may have a query; an answer that is no
+// success is an *Error.
+func (a *API) Call(ctx context.Context, service, method, path string, header http.Header, body []byte) ([]byte, error) {
 	base, region := a.endpoint(service)
 	req, err := http.NewRequestWithContext(ctx, method, base+path, bytes.NewReader(body))
 	if err != nil {

@@ -42,7 +42,7 @@ func (f feed) events() []market.Event {
 		for i := range perSymbol {
 			e := market.Event{
 				Kind: market.Trade, Symbol: f.symbol(fmt.Sprintf("T%d", s)), Source: feedSource, HasSeq: true, Sequence: int64(i + 1),
-				ID: fmt.Sprintf("t%d-%d", s, i), Venue: "XCHK", Time: f.at(i), Price: cents(10_050+100*swing(i)), Size: whole(10), Side: market.Buy,
+				ID: fmt.Sprintf("t%d-%d", s, i), Venue: "XCHK", Time: f.at(i), Price: cents(10_050 + 100*swing(i)), Size: whole(10), Side: market.Buy,
 			}
 			if i%8 == 5 {
 				e.Size, e.Side = whole(30_000), market.Sell

@@ -56,8 +56,8 @@ func equal[T comparable](f *facts, what string, got, want T) {
 	f.that(what, got == want, "is %v, want %v", got, want)
 }
 
-// real is equal, but not asked of an emulator.
-func real[T comparable](f *facts, what string, got, want T) {
+// onAWS is equal, but not asked of an emulator.
+func onAWS[T comparable](f *facts, what string, got, want T) {
 	if f.emulated {
 		f.skipped = append(f.skipped, what)
 		return

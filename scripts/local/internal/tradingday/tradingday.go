@@ -5,8 +5,8 @@
 // cluster, spreads that widen with them, sizes with a fat tail, opening and closing auctions, jumps, a trading halt,
 // crossed quotes; and what a pipeline meets: about 2 % of bad lines of many kinds, repetitions and late events.
 //
-// The same seed and number give the same bytes on every platform: prices move in whole numbers, because floating point
-// may be fused, and so rounded differently, where the processor can.
+// The same seed and number give the same bytes on every platform: prices move in whole numbers, because a processor may
+// fuse floating-point operations and so round differently.
 package tradingday
 
 import (
@@ -42,11 +42,11 @@ type instrument struct {
 	tick    market.Decimal
 	lot     market.Decimal // of a usual trade
 	unit    market.Decimal // sizes are multiples of it
-	spread  int            // usual, in ticks
-	percent int            // a day's volatility, in hundredths of a percent
+	spread  int64          // usual, in ticks
+	percent int64          // a day's volatility, in hundredths of a percent
 
-	sigma      int // of one event, in parts per million * one
-	volatility int // multiple of sigma, * one
+	sigma      int64 // of one event, in parts per million * one
+	volatility int64 // multiple of sigma, * one
 	trades     int64
 	quotes     int64
 	statuses   int64
@@ -100,12 +100,12 @@ func New(seed uint64, n int) *Day {
 	for _, in := range d.instruments {
 		in.volatility = 2 * one
 		// A random walk of as many steps as the instrument gets events spans its volatility. Sqrt is exact everywhere.
-		in.sigma = in.percent * 100 * one / max(1, int(math.Sqrt(float64(n*in.weight/100))))
+		in.sigma = in.percent * 100 * one / max(1, int64(math.Sqrt(float64(n)*float64(in.weight)/100)))
 		d.jumps[d.rnd.IntN(seconds)] = d.rnd.IntN(len(d.instruments))
 	}
 	d.suspended = d.instruments[d.rnd.IntN(6)]
 	d.haltAt = seconds/5 + d.rnd.IntN(seconds*3/5)
-	burst, total := one, int64(0)
+	burst, total := int64(one), int64(0)
 	d.reach = make([]int64, seconds)
 	for s := range d.reach {
 		burst += (one-burst)/64 + d.normal()/8
@@ -114,7 +114,7 @@ func New(seed uint64, n int) *Day {
 		}
 		burst = min(max(burst, one/4), 8*one)
 		for _, in := range d.instruments {
-			total += int64(in.weight*in.activity(s)) * int64(burst) / one
+			total += int64(in.weight*in.activity(s)) * burst / one
 		}
 		d.reach[s] = total
 	}
@@ -132,9 +132,9 @@ func (in *instrument) activity(second int) int {
 }
 
 // normal is nearly normally distributed, with standard deviation one and now and then a far outlier.
-func (d *Day) normal() int {
+func (d *Day) normal() int64 {
 	r := d.rnd.Uint64()
-	sum := int(r&0xffff) + int(r>>16&0xffff) + int(r>>32&0xffff) + int(r>>48)
+	sum := int64(r&0xffff) + int64(r>>16&0xffff) + int64(r>>32&0xffff) + int64(r>>48)
 	z := (sum - 2*0xffff) * one / 37837 // the sum's standard deviation
 	if d.rnd.IntN(100) == 0 {
 		z *= 3
@@ -241,7 +241,8 @@ func (d *Day) pick(second int) *instrument {
 // fill moves the market by one event and makes e that event.
 func (d *Day) fill(in *instrument, e *market.Event, second int) {
 	z := d.normal()
-	in.mid += in.mid / 1_000_000 * market.Decimal(in.sigma*in.volatility/one*z/one) / one
+	move := in.mid / 1_000_000 * market.Decimal(in.sigma*in.volatility/one*z/one) / one
+	in.mid += min(max(move, -in.mid/20), in.mid/20)
 	// Large moves raise the volatility, small ones lower it: 817/1024 is the mean of |z|.
 	in.volatility += in.volatility*(max(z, -z)-817)/(one*24) + (one-in.volatility)/256
 	in.volatility = min(max(in.volatility, one/2), 6*one)
