@@ -458,7 +458,7 @@ func TestInvokeRefusesOtherEvents(t *testing.T) {
 	for _, c := range []struct{ payload, want string }{
 		{`{}`, "no SQS records"},
 		{`{"Records":[]}`, "no SQS records"},
-		{`{"clock":"tick"}`, "no SQS records"},
+		{`{"clock":"tock"}`, "no SQS records"},
 		{`{"Records":[{"Sns":{}}]}`, "messageId"},
 		{`not JSON`, "no SQS batch"},
 		{``, "no SQS batch"},

@@ -21,10 +21,12 @@ import (
 	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go/logging"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/settings"
+	"example.com/market-data-pipeline/functions/producer"
 	"example.com/market-data-pipeline/scripts/internal/awsclient"
 	"example.com/market-data-pipeline/scripts/internal/stackcheck"
 )
@@ -139,10 +141,20 @@ func resources(ctx context.Context, cfg aws.Config, o options, r *stackcheck.Rep
 // wantByRule is what testdata/rules.yaml must fire for the traffic, counted by hand. Each of six trade series rises once
 // from 100.5 to 111.5 and falls again: one level. Its blocks are trades 5, 13 and 21, 4 s apart: one with the cooldown of
 // an hour; in the dark, with one of 5 s, the first and the third. Each of four quote series widens twice and crosses
-// twice within the minute of cooldown. Five more series hold trades at 200, of which the first is a level and a block.
+// twice within the minute of cooldown. Six more series hold trades at 200, of which the first is a level and a block.
+//
+// A trade series is at 105.5 from trade 5 to 18, and falls below its average after the top at 111.5. One series begins
+// with a vendor's bar and a silence of ten minutes, one ends with a halt; its minute of three rising trades is closed by
+// the clock.
 var wantByRule = map[string]int{
-	"CheckLevel":   6 + 5,
-	"CheckBlock":   6 + 5,
+	"CheckLevel":   6 + 6,
+	"CheckBlock":   6 + 6,
+	"CheckHold":    6,
+	"CheckTurn":    6,
+	"CheckBar":     1,
+	"CheckSilence": 1,
+	"CheckHalt":    1,
+	"CheckMinute":  1,
 	"CheckDark":    12,
 	"CheckSpread":  8,
 	"CheckCrossed": 4,
@@ -206,6 +218,20 @@ func process(ctx context.Context, cfg aws.Config, o options, r *stackcheck.Repor
 		symbol := traffic.Symbol(stackcheck.PublishFails)
 		return slices.Contains(calls, publish) && bytes.Contains(body, []byte(symbol)) && !f.mapping.hasReturned(symbol)
 	}
+	tick, err := s.ClockTarget(ctx)
+	if err != nil {
+		return err
+	}
+	traffic.Tick = func(ctx context.Context) error {
+		answer, err := f.environments[0].invoke(ctx, []byte(tick.Input))
+		if err == nil && string(answer) != "null" {
+			err = fmt.Errorf("the function answered %s, want null", answer)
+		}
+		if err != nil {
+			return fmt.Errorf("tick of the clock: %w", err)
+		}
+		return nil
+	}
 	traffic.Deferred = func() bool { return f.mapping.hasReturned(traffic.Symbol(stackcheck.Newer)) }
 	if !r.Step("the function starts", func() (string, error) { return f.start(ctx) }) {
 		return nil
@@ -221,6 +247,9 @@ func process(ctx context.Context, cfg aws.Config, o options, r *stackcheck.Repor
 		}
 		return fmt.Sprintf("%d calls failed, %d messages of %d batches were returned", failed, len(m.returned), m.batches), nil
 	})
+	r.Step("the clock's event went through the queue", func() (string, error) {
+		return throughQueue(f.mapping.counts().clocks, traffic.Symbol(stackcheck.Quiet), s.FIFO())
+	})
 	r.Step("the function's calls and its policy match", func() (string, error) {
 		calls, err := p.recorded()
 		return fmt.Sprintf("%d permissions used, %d used by AWS itself", len(calls), len(exceptions)), errors.Join(err, judge(policy, calls, exceptions))
@@ -230,6 +259,24 @@ func process(ctx context.Context, cfg aws.Config, o options, r *stackcheck.Repor
 		fmt.Fprintf(r.W, "the function's last output:\n%s\nlast error of the runner: %v\n", f.environments[0].output, f.mapping.counts().lastError)
 	}
 	return nil
+}
+
+// throughQueue finds the clock event of a series among the messages that held one, in the series' own group.
+func throughQueue(clocks []types.Message, symbol string, fifo bool) (string, error) {
+	for i := range clocks {
+		if !strings.Contains(*clocks[i].Body, `"symbol":"`+symbol+`"`) {
+			continue
+		}
+		want := ""
+		if fifo {
+			want = producer.MessageGroup(symbol, stackcheck.FeedSource)
+		}
+		if group := clocks[i].Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]; group != want {
+			return "", fmt.Errorf("the clock event of %s came in group %q, want %q", symbol, group, want)
+		}
+		return fmt.Sprintf("%d messages", len(clocks)), nil
+	}
+	return "", fmt.Errorf("none of %d messages of clock events is for %s", len(clocks), symbol)
 }
 
 // assembly reads the template and finds the function's asset in a cloud assembly.

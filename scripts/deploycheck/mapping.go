@@ -33,6 +33,7 @@ type mapping struct {
 type mappingCounts struct {
 	batches   int
 	returned  []string // bodies of the messages that stayed in the queue
+	clocks    []types.Message
 	lastError error
 }
 
@@ -40,7 +41,7 @@ func (m *mapping) counts() mappingCounts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.mappingCounts
-	c.returned = slices.Clone(c.returned)
+	c.returned, c.clocks = slices.Clone(c.returned), slices.Clone(c.clocks)
 	return c
 }
 
@@ -57,6 +58,9 @@ func (m *mapping) count(batch []types.Message, kept map[string]bool) {
 	for i := range batch {
 		if kept == nil || kept[*batch[i].MessageId] {
 			m.returned = append(m.returned, aws.ToString(batch[i].Body))
+		}
+		if strings.HasPrefix(aws.ToString(batch[i].Body), `{"type":"clock"`) {
+			m.clocks = append(m.clocks, batch[i])
 		}
 	}
 }

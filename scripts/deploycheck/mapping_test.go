@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"example.com/market-data-pipeline/functions/processor/ingest"
+	"example.com/market-data-pipeline/functions/processor/market"
 	"example.com/market-data-pipeline/scripts/internal/stackcheck"
 )
 
@@ -140,11 +141,45 @@ func TestMappingDeletesWhatSucceeded(t *testing.T) {
 			if c := m.counts(); !slices.Equal(*deleted, test.deleted) || len(c.returned) != test.returned || c.batches != 1 {
 				t.Errorf("deleted %v, returned %d, batches %d; want %v, %d, 1", *deleted, len(c.returned), c.batches, test.deleted, test.returned)
 			}
+			if c := m.counts(); len(c.clocks) != 0 {
+				t.Errorf("%d messages count as clock events", len(c.clocks))
+			}
 			if m.hasReturned("x") != (test.returned > 0) || m.hasReturned("y") {
 				t.Errorf("returned bodies %v", m.counts().returned)
 			}
 			if (*asked)["MaxNumberOfMessages"] != 7.0 {
 				t.Errorf("asked for %v messages, want the mapping's batch size", (*asked)["MaxNumberOfMessages"])
+			}
+		})
+	}
+}
+
+func TestClocksAreFoundInTheirGroup(t *testing.T) {
+	clock := func(symbol string) string {
+		e := market.Event{Kind: market.Clock, Symbol: symbol, Source: stackcheck.FeedSource, Time: 1}
+		return string(e.AppendJSON(nil))
+	}
+	for _, test := range []struct {
+		name, body, group string
+		fifo              bool
+		want              string
+	}{
+		{"in its group", clock("A"), "A|check", true, ""},
+		{"with others before it", clock("B") + "\n" + clock("A"), "A|check", true, ""},
+		{"in another group", clock("A"), "B|check", true, `in group "B|check"`},
+		{"without a group", clock("A"), "", true, `in group ""`},
+		{"on a standard queue", clock("A"), "", false, ""},
+		{"of another series", clock("AB"), "AB|check", true, "none of 1"},
+		{"no clock event", `{"type":"trade","symbol":"A"}`, "A|check", true, "none of 0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := &mapping{}
+			batch := messages("m")
+			batch[0].Body, batch[0].Attributes = &test.body, map[string]string{"MessageGroupId": test.group}
+			m.count(batch, map[string]bool{})
+			_, err := throughQueue(m.counts().clocks, "A", test.fifo)
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want %q", err, test.want)
 			}
 		})
 	}

@@ -21,19 +21,20 @@ const usage = `Usage: ./scripts/integration --stack NAME [--region REGION] [--ru
 
 Checks a stack that is deployed on AWS, with the credentials that the AWS tools would use: what its resources are, what
 becomes of market data sent to its queue, and what no emulator can show: that a deferred message comes back when the
-processor said, that an alarm reaches its topic's subscribers, and that all of it works under the stack's key.
+processor said, that the clock's schedule ticks, that an alarm reaches its topic's subscribers, and that all of it works
+under the stack's key.
 
-THIS HAS NEVER BEEN RUN ON AWS. Its checks run in ./scripts/e2e against an emulator, except for the alarm and for what
-the emulator drops. Begin with a stack that nobody depends on.
+THIS HAS NEVER BEEN RUN ON AWS. Its checks run in ./scripts/e2e against an emulator, except for the alarm, the schedule
+and what the emulator drops. Begin with a stack that nobody depends on.
 
 What it does to the stack:
   - it sends about 80 messages with symbols of its own (CHECK.<id>.*), a third of them with bad events; whoever is
     subscribed to the alerts gets some 30, and the alarm on the rate of rejects may go off
-  - it writes one state of its own, reads the rejects queue (others' messages come back after a minute), and sets the
+  - it writes one state and one or more pending alerts of its own, which the clock must find, reads the rejects queue (others' messages come back after a minute), and sets the
     alarm <stack>-dead-letters to ALARM and back to OK: whoever is subscribed to the alarms hears of it
   - it makes two queues and two subscriptions, and removes them, its alerts and its states at the end
 
-It takes two to three minutes and costs less than a cent.
+It takes two to five minutes and costs less than a cent.
 Exit code: 0 all checks passed, 1 a check failed or could not be made, 2 bad usage.
 
 `
@@ -70,8 +71,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if o.stack == "" {
 		return o, errors.New("--stack is missing: this sends messages, so it never guesses to which stack")
 	}
-	if o.patience < 30*time.Second {
-		return o, fmt.Errorf("--patience is %s: give at least 30s, for one message is deferred for 15s", o.patience)
+	if o.patience < 2*time.Minute {
+		return o, fmt.Errorf("--patience is %s: give at least 2m, for the clock ticks once a minute", o.patience)
 	}
 	return o, nil
 }

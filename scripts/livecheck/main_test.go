@@ -21,7 +21,7 @@ func TestUsage(t *testing.T) {
 		{"an argument", "market-data-prod", 2, "give flags only"},
 		{"an argument after the flags", "--stack s prod", 2, "give flags only"},
 		{"unknown flag", "--suffix prod", 2, "suffix"},
-		{"little patience", "--stack s --patience 5s", 2, "at least 30s"},
+		{"little patience", "--stack s --patience 5s", 2, "at least 2m"},
 		{"no rules", "--stack s --rules no-such-file.yaml", 1, "--rules"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -49,8 +49,7 @@ func (c *clock) jump(to time.Time) { c.ahead.Add(max(0, int64(to.Sub(c.now()))))
 // series is a series of the feed and the message that is being packed for it.
 type series struct {
 	symbol, source, group string
-	newest                int64 // event time
-	clocked               bool  // a clock event has been sent since the last event
+	timer                 timer
 
 	body   strings.Builder
 	events int
@@ -71,24 +70,21 @@ type pipeline struct {
 	account  *account
 	screen   *screen
 	messages int
+	time     feedTime
 
 	events  []market.Event // scratch
 	series  map[seriesKey]*series
 	inOrder []*series // of their first event
 	last    *series   // of the line before
-	newest  int64     // event time of the feed
-
-	paced string // the file that is being paced
-	start time.Time
-	from  int64 // event time at start
 }
 
 // newPipeline wires the handler as the Lambda's main does, with the twins in memory instead of AWS.
 func newPipeline(o options, rules *alert.Rules, rejected io.Writer, s *screen) (*pipeline, error) {
 	clk := &clock{}
 	fifo := o.delivery == settings.Ordered
+	engine := rules.Engine(alert.Options{Lateness: settings.DefaultLateness, Ordered: fifo})
 	p := &pipeline{
-		options: o, clock: clk, sqs: simulate.NewSQS(clk.now), ledger: ledger.NewMemory(ledger.Config{Now: clk.now}),
+		options: o, time: feedTime{engine: engine, timed: rules.Timed()}, clock: clk, sqs: simulate.NewSQS(clk.now), ledger: ledger.NewMemory(ledger.Config{Now: clk.now}),
 		account: newAccount(), screen: s, series: map[seriesKey]*series{},
 	}
 	name := func(base string) string {
@@ -116,7 +112,7 @@ func newPipeline(o options, rules *alert.Rules, rejected io.Writer, s *screen) (
 	p.handler, err = ingest.New(ingest.Config{
 		Environment:       "local",
 		Delivery:          o.delivery,
-		Engine:            rules.Engine(alert.Options{Lateness: settings.DefaultLateness, Ordered: fifo}),
+		Engine:            engine,
 		Ledger:            p.ledger,
 		Notifier:          s,
 		Queue:             p.rejects,
@@ -164,11 +160,10 @@ func (p *pipeline) add(ctx context.Context, line feed.Line) error {
 		e := &p.events[i]
 		s := p.seriesOf(e)
 		if t := e.EventTime(); t <= now.Add(settings.DefaultClockSkew).UnixNano() {
-			if err := p.pace(ctx, line.File, t); err != nil {
+			if err := p.follow(ctx, line.File, t); err != nil {
 				return err
 			}
-			s.newest, s.clocked = max(s.newest, t), false
-			p.newest = max(p.newest, t)
+			s.timer.read, s.timer.lag = false, max(0, p.time.now-t)
 		}
 		p.last = s
 	}
@@ -274,67 +269,6 @@ func (p *pipeline) drain(ctx context.Context) error {
 		}
 	}
 	return p.deliver(ctx, 0)
-}
-
-// end drains, then tells every series that the feed's last moment is over: quotes wait for others of their timestamp.
-func (p *pipeline) end(ctx context.Context) error {
-	if err := p.drain(ctx); err != nil {
-		return err
-	}
-	for _, s := range p.inOrder {
-		if err := p.tick(ctx, s, p.newest+1); err != nil {
-			return err
-		}
-	}
-	return p.drain(ctx)
-}
-
-// tick packs a clock event.
-func (p *pipeline) tick(ctx context.Context, s *series, at int64) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	s.clocked = true
-	p.account.clocks++
-	e := market.Event{Kind: market.Clock, Symbol: s.symbol, Source: s.source, Time: at}
-	return p.pack(ctx, s, string(e.AppendJSON(nil)))
-}
-
-// pause is the step of pacing: what is due within it is delivered together, and a longer wait is divided by it.
-const pause = 100 * time.Millisecond
-
-// pace waits for the event time at, which passes speed times as fast as the wall clock from a file's first event on.
-// Before it waits, everything is processed, and series that have become silent are told the time.
-func (p *pipeline) pace(ctx context.Context, file string, at int64) error {
-	if p.speed == 0 {
-		return nil
-	}
-	if p.paced != file {
-		p.paced, p.start, p.from = file, time.Now(), at
-	}
-	for {
-		passed := time.Since(p.start)
-		ahead := time.Duration(min(float64(at-p.from)/p.speed, 1e18)) - passed
-		if ahead < pause || ctx.Err() != nil {
-			return nil
-		}
-		// Behind the feed by the lateness: until then an event may still come.
-		quiet := p.from + int64(float64(passed)*p.speed) - int64(settings.DefaultLateness)
-		for _, s := range p.inOrder {
-			if !s.clocked && s.newest < quiet {
-				if err := p.tick(ctx, s, quiet); err != nil {
-					return err
-				}
-			}
-		}
-		if err := p.drain(ctx); err != nil {
-			return err
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-	}
 }
 
 // deliver lets the event source mapping work while at least so many messages are visible, 0 = until the queue is empty.

@@ -28,12 +28,16 @@ type Alert struct {
 	Source   string
 	Rule     string
 	Severity Severity
-	Labels   []Label        // as in the rule, sorted by name; shared by its alerts, not to be changed
-	Summary  string         // rendered
-	Time     int64          // event time (of a bar its end), nanoseconds since 1970 UTC
-	Value    float64        // the non-constant side of the rule's first comparison
+	Labels   []Label // as in the rule, sorted by name; shared by its alerts, not to be changed
+	Summary  string  // rendered
+	Time     int64   // event time (of a bar its end), nanoseconds since 1970 UTC
+	// Value is the non-constant side of the rule's first comparison, of a bare crossing its first argument, of a silence its
+	// length in seconds.
+	Value    float64
 	Operands []Operand      // sorted by text
 	Price    market.Decimal // the event's price (close, mid); 0 = the event has none
+	// EventID, sequence and venue are those of the event that fired the alert; of a "for" the last one evaluated. A bar built
+	// from trades has the sequence of its last trade and no id; a silence has nothing.
 	EventID  string
 	Sequence int64 // of the event; see HasSeq
 	HasSeq   bool
@@ -57,7 +61,8 @@ type Operand struct {
 type Outcome uint8
 
 // An event is applied, or it repeats one that was applied before, or it is more than the lateness behind the newest
-// event of its series and kind. Repeated and late events change nothing.
+// event of its series and kind. Repeated and late events change nothing. A vendor's bar for a start that was seen before
+// (a revision) counts as repeated. A trade that is late only for a bar built from trades is applied.
 const (
 	Applied Outcome = iota
 	Repeated

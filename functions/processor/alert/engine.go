@@ -218,8 +218,9 @@ const (
 	silenceEnd
 )
 
-// next is the earliest timer of a state, of those at one time the first as they are listed here.
-func (p *Program) next(s *State, withBars bool) (first timer) {
+// next is the earliest timer of a state up to a time (later ones may be told as well), of those at one time the first as
+// they are listed here.
+func (p *Program) next(s *State, limit int64, withBars bool) (first timer) {
 	add := func(at int64, kind timerKind, index int) {
 		if first.kind == noTimer || at < first.at {
 			first = timer{at, kind, index}
@@ -243,14 +244,15 @@ func (p *Program) next(s *State, withBars bool) (first timer) {
 		}
 	}
 	for _, i := range p.silent {
-		if at, ok := p.silenceOver(s, i, math.MaxInt64); ok {
+		if at, ok := p.silenceOver(s, i, limit); ok {
 			add(at, silenceEnd, i)
 		}
 	}
 	return first
 }
 
-// silenceOver is the time at which a silence rule fires unless an event comes.
+// silenceOver is the time at which a silence rule fires unless an event comes; false where that is beyond the limit for
+// sure, which is found without a look at the session.
 func (p *Program) silenceOver(s *State, i int, limit int64) (int64, bool) {
 	r, rs, newest := p.rules[i], &s.rules[i], s.slots[p.silence].(*instant)
 	if !newest.known || rs.phase == fired {
@@ -273,7 +275,7 @@ func (p *Program) silenceOver(s *State, i int, limit int64) (int64, bool) {
 
 // Due returns the earliest event time for which the state's timers want a clock event; false where nothing waits.
 func (s *State) Due() (eventTime int64, ok bool) {
-	first := s.program.next(s, true)
+	first := s.program.next(s, math.MaxInt64, true)
 	return first.at, first.kind != noTimer
 }
 
@@ -290,7 +292,7 @@ func (p *Program) runTimers(s *State, e *market.Event, t int64, out []Alert) []A
 	}
 	withBars := e.Kind == market.Trade || e.Kind == market.Clock
 	for {
-		next := p.next(s, withBars)
+		next := p.next(s, t, withBars)
 		if next.kind == noTimer || next.at > t {
 			return out
 		}

@@ -256,6 +256,33 @@ func TestBarsFromTrades(t *testing.T) {
 	}
 }
 
+// An interval without a price is no bar: nothing is evaluated.
+func TestVolumeAloneIsNoBar(t *testing.T) {
+	p := program(t, ordered, oneRule("on: bar", "interval: 1m", "from: trades", "expr: volume > 0"))
+	if got := firings(t, p, ineligible(trade(0, 10)), clock(65), trade(70, 10), clock(125)); got != "120" {
+		t.Errorf("fired at %q, want 120", got)
+	}
+}
+
+// What feeds a history, or can run a timer, leaves a mark even where it changes nothing else; so its repetition is known.
+func TestWhatFeedsHistoryLeavesMarks(t *testing.T) {
+	odd := with(ineligible(trade(0, 10)), 1)
+	halted := with(status(0, "x"), 1)
+	for rule, want := range map[string]string{
+		"expr: sma(price, 3) > 1e6":                                        "ARAA",
+		"on: bar\n    interval: 1m\n    from: trades\n    expr: close > 1": "ARAA",
+		"expr: price > 1e6\n    for: 5s":                                   "ARAR",
+		"on: silence\n    after: 5m":                                       "ARAR",
+		"expr: price > 1e6":                                                "AAAA",
+		"on: bar\n    interval: 1m\n    expr: close > 1":                   "AAAA",
+	} {
+		p := program(t, ordered, oneRule(rule))
+		if got := outcomes(p, p.NewState(), odd, odd, halted, halted); got != want {
+			t.Errorf("%q: outcomes %s, want %s", rule, got, want)
+		}
+	}
+}
+
 // Volume outgrows neither integers nor the precision of sums.
 func TestBarsOfHugeTrades(t *testing.T) {
 	var b bar

@@ -67,22 +67,28 @@ func (r *Rules) Explain(o Options) []Footprint {
 	return out
 }
 
-// maxExamples bounds the work on files with very many patterns.
-const maxExamples = 4096
-
 // examples are series that the rules' patterns match, in the order of the file. The star of a pattern stands for
-// nothing: so the example of "BTC*" is also one of "B*".
+// nothing: so the example of "BTC*" is also one of "B*". A file with very many patterns gives fewer of them, because each
+// is matched with each.
 func examples(rules []*rule) []seriesKey {
+	patterns := 0
+	for _, r := range rules {
+		patterns += len(r.symbols) + len(r.sources) + 1
+	}
+	most := max(16, 10_000_000/patterns)
 	texts := func(globs func(*rule) []string) []string {
-		out := []string{}
+		var out []string
+		seen, other := map[string]bool{}, false
 		for _, r := range rules {
+			other = other || globs(r) == nil
 			for _, g := range globs(r) {
-				if s := strings.ReplaceAll(g, "*", ""); !slices.Contains(out, s) && len(out) < maxExamples {
+				if s := strings.ReplaceAll(g, "*", ""); !seen[s] {
+					seen[s] = true
 					out = append(out, s)
 				}
 			}
 		}
-		if len(out) == 0 || slices.ContainsFunc(rules, func(r *rule) bool { return globs(r) == nil }) {
+		if other {
 			out = append(out, "other") // of the rules that watch all
 		}
 		return out
@@ -91,7 +97,7 @@ func examples(rules []*rule) []seriesKey {
 	sources := texts(func(r *rule) []string { return r.sources })
 	for _, symbol := range texts(func(r *rule) []string { return r.symbols }) {
 		for _, source := range sources {
-			if len(out) < maxExamples {
+			if len(out) < most {
 				out = append(out, seriesKey{symbol, source})
 			}
 		}
@@ -126,6 +132,9 @@ func (p *Program) footprint() Footprint {
 
 // checkSize reports states that are too large, or dear to write.
 func (l *loader) checkSize() {
+	if newProgram(l.rules, Options{Lateness: defaultLateness}).footprint().Bytes <= warnState {
+		return // all rules together
+	}
 	for i, f := range (&Rules{rules: l.rules}).Explain(Options{Lateness: defaultLateness}) {
 		if f.Bytes <= warnState || i > 0 && f.Bytes <= maxState {
 			return // the largest is enough of a warning

@@ -72,8 +72,7 @@ func (d *dayValue) bytes() int  { return 16 }
 func (d *dayValue) warmup() int { return 1 }
 
 func (d *dayValue) append(b []byte) []byte {
-	b = binary.BigEndian.AppendUint64(b, math.Float64bits(d.today))
-	return binary.BigEndian.AppendUint64(b, math.Float64bits(d.before))
+	return appendFloat(appendFloat(b, d.today), d.before)
 }
 
 func (d *dayValue) decode(b []byte) error {
@@ -83,6 +82,14 @@ func (d *dayValue) decode(b []byte) error {
 		return errCorrupt
 	}
 	return nil
+}
+
+// appendFloat writes one form for all NaNs, whose bits differ between processors.
+func appendFloat(b []byte, v float64) []byte {
+	if math.IsNaN(v) {
+		v = math.NaN()
+	}
+	return binary.BigEndian.AppendUint64(b, math.Float64bits(v))
 }
 
 // instant is a slot that remembers one number: where the last evaluation ended (of a gap's gate), the day of the last
@@ -216,13 +223,13 @@ func (l *last) append(b []byte) []byte {
 		b = appendText(b, string(l.texts[i]))
 	}
 	for _, v := range l.numbers {
-		b = binary.BigEndian.AppendUint64(b, math.Float64bits(v))
+		b = appendFloat(b, v)
 	}
 	// The slots' values go by the hash of their slot: an edit of another rule must not shift them.
 	b = binary.AppendUvarint(b, uint64(len(l.values)))
 	for k, i := range l.program.streams[l.stream].functions[:len(l.values)] {
 		b = binary.BigEndian.AppendUint64(b, l.program.slots[i].hash)
-		b = binary.BigEndian.AppendUint64(b, math.Float64bits(l.values[k]))
+		b = appendFloat(b, l.values[k])
 	}
 	return b
 }

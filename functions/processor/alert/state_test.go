@@ -61,6 +61,19 @@ func TestStateFormatIsPinned(t *testing.T) {
 	}
 }
 
+// The same for all slots, by the hash of a state that has them all.
+func TestHistoryStateFormatIsPinned(t *testing.T) {
+	const pinned = "f2b5326c8955e194"
+	p := historyProgram(t, ordered)
+	s := p.NewState()
+	for i := range 40 {
+		outcomes(p, s, with(trade(float64(i)/2, float64(8+i%6)), int64(i)), with(quote(float64(i)/2, 10, 11), int64(i)), vendorBar(i-100, 11), status(float64(i)/2, "halted"))
+	}
+	if got := hashText(string(s.Append(nil))); got != pinned {
+		t.Errorf("binary form has the hash %s, was %s", got, pinned)
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	p := program(t, ordered, bothKinds)
 	good := usedState(t, p).Append(nil)

@@ -100,6 +100,7 @@ func TestSilence(t *testing.T) {
 		"cooldown delays":                  {append(plain, "cooldown: 1m"), []market.Event{trade(0, 1), trade(10, 1), clock(64), clock(65)}, "5 65"},
 		"from the session's start":         {session, []market.Event{trade(-100, 1), clock(599), clock(600)}, "600"},
 		"from the last event within":       {session, []market.Event{trade(100, 1), clock(700)}, "700"},
+		"told once, if a clock overtook":   {session, []market.Event{trade(-200, 1), clock(600), trade(-100, 1), clock(700)}, "600"},
 		"over the night":                   {session, []market.Event{trade(6.5*3600-60, 1), trade(6.6*3600, 1), clock(day + 599), clock(day + 600)}, "87000"},
 		"not at the session's end":         {session, []market.Event{trade(6.5*3600-600, 1), clock(7 * 3600)}, ""},
 		"over a weekend: friday to monday": {session, []market.Event{trade(day+6.5*3600-60, 1), clock(2*day + 3600), clock(4*day + 600)}, "346200"},

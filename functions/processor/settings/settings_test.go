@@ -44,7 +44,7 @@ func TestFromEnv(t *testing.T) {
 		AlertTopicARN: "arn:aws:sns:us-east-1:123456789012:trading-alerts-prod",
 		Delivery:      settings.Ordered, RulesFile: "rules.yaml",
 		Lateness: 5 * time.Second, ClockSkew: time.Minute, AlertTTL: 0, StateTTL: 720 * time.Hour,
-		MaxRetryDelay: 6 * time.Minute, SeriesConcurrency: 32,
+		MaxRetryDelay: 6 * time.Minute, SeriesConcurrency: 32, Clock: settings.ClockOn,
 	}
 	changed := func(edit func(*settings.Settings)) settings.Settings {
 		s := defaults
@@ -60,10 +60,11 @@ func TestFromEnv(t *testing.T) {
 		{"ordered", map[string]string{"DELIVERY": "ordered"}, defaults},
 		{"every value", map[string]string{
 			"DELIVERY": "unordered", "RULES_FILE": "my.yaml", "LATENESS": "250ms", "CLOCK_SKEW": "1m30s", "ALERT_TTL": "8760h",
-			"STATE_TTL": "1h", "MAX_RETRY_DELAY": "15s", "SERIES_CONCURRENCY": "1",
+			"STATE_TTL": "1h", "MAX_RETRY_DELAY": "15s", "SERIES_CONCURRENCY": "1", "CLOCK": "off",
 		}, changed(func(s *settings.Settings) {
 			s.Delivery, s.RulesFile, s.Lateness, s.ClockSkew = settings.Unordered, "my.yaml", 250*time.Millisecond, 90*time.Second
 			s.AlertTTL, s.StateTTL, s.MaxRetryDelay, s.SeriesConcurrency = 365*24*time.Hour, time.Hour, 15*time.Second, 1
+			s.Clock = settings.ClockOff
 		})},
 		{"zeros that mean something", map[string]string{"LATENESS": "0s", "ALERT_TTL": "0"},
 			changed(func(s *settings.Settings) { s.Lateness = 0 })},
@@ -98,6 +99,7 @@ func TestFromEnvBad(t *testing.T) {
 		{"SERIES_CONCURRENCY", "1.5", "a whole number of at least 1"},
 		{"SERIES_CONCURRENCY", "many", "a whole number of at least 1"},
 		{"SERIES_CONCURRENCY", "99999999999999999999", "a whole number of at least 1"},
+		{"CLOCK", "no", `"on" or "off"`},
 	} {
 		_, err := settings.FromEnv(with(map[string]string{c.name: c.value}))
 		if err == nil {
@@ -121,7 +123,7 @@ func TestFromEnvMissing(t *testing.T) {
 
 // One start shows all that is wrong: every missing and every bad variable, one a line.
 func TestFromEnvAllAtOnce(t *testing.T) {
-	bad := map[string]string{"DELIVERY": "x", "LATENESS": "x", "CLOCK_SKEW": "x", "ALERT_TTL": "x", "STATE_TTL": "x", "MAX_RETRY_DELAY": "x", "SERIES_CONCURRENCY": "x"}
+	bad := map[string]string{"DELIVERY": "x", "LATENESS": "x", "CLOCK_SKEW": "x", "ALERT_TTL": "x", "STATE_TTL": "x", "MAX_RETRY_DELAY": "x", "SERIES_CONCURRENCY": "x", "CLOCK": "x"}
 	_, err := settings.FromEnv(func(name string) string { return bad[name] })
 	if err == nil {
 		t.Fatal("accepted")

@@ -9,8 +9,8 @@ import (
 	"example.com/market-data-pipeline/functions/processor/market"
 )
 
-// feedSource is the source of every event that the checks send.
-const feedSource = "check"
+// FeedSource is the source of every event that the checks send.
+const FeedSource = "check"
 
 // feed is what one run sends: everything in it carries the run's id, so that runs, and the users of a live stack, do
 // not meet.
@@ -41,7 +41,7 @@ func (f feed) events() []market.Event {
 	for s := range tradeSymbols {
 		for i := range perSymbol {
 			e := market.Event{
-				Kind: market.Trade, Symbol: f.symbol(fmt.Sprintf("T%d", s)), Source: feedSource, HasSeq: true, Sequence: int64(i + 1),
+				Kind: market.Trade, Symbol: f.symbol(fmt.Sprintf("T%d", s)), Source: FeedSource, HasSeq: true, Sequence: int64(i + 1),
 				ID: fmt.Sprintf("t%d-%d", s, i), Venue: "XCHK", Time: f.at(i), Price: cents(10_050 + 100*swing(i)), Size: whole(10), Side: market.Buy,
 			}
 			if i%8 == 5 {
@@ -53,7 +53,7 @@ func (f feed) events() []market.Event {
 	for s := range quoteSymbols {
 		for i := range perSymbol {
 			e := market.Event{
-				Kind: market.Quote, Symbol: f.symbol(fmt.Sprintf("Q%d", s)), Source: feedSource, HasSeq: true, Sequence: int64(i + 1), Time: f.at(i),
+				Kind: market.Quote, Symbol: f.symbol(fmt.Sprintf("Q%d", s)), Source: FeedSource, HasSeq: true, Sequence: int64(i + 1), Time: f.at(i),
 				HasBid: true, HasAsk: true, Bid: cents(10_000), Ask: cents(10_001), BidSize: whole(5), AskSize: whole(7),
 			}
 			switch i % 12 {
@@ -81,8 +81,32 @@ func swing(i int) int {
 
 // block is a trade that fires rules about large trades.
 func (f feed) block(name string, i int) market.Event {
-	return market.Event{Kind: market.Trade, Symbol: f.symbol(name), Source: feedSource, HasSeq: true, Sequence: int64(i + 1), Time: f.at(i),
+	return market.Event{Kind: market.Trade, Symbol: f.symbol(name), Source: FeedSource, HasSeq: true, Sequence: int64(i + 1), Time: f.at(i),
 		Price: whole(200), Size: whole(25_000)}
+}
+
+// quiet are the events of a series whose minute no later trade closes: rules about bars built from trades wait for the
+// clock. It is due at once: the newest event is not the last trade, so the feed has no lag that would move it.
+func (f feed) quiet(name string) []market.Event {
+	minute := f.start.Add(-longAgo).Truncate(time.Minute)
+	var out []market.Event
+	for i := range 3 {
+		out = append(out, market.Event{Kind: market.Trade, Symbol: f.symbol(name), Source: FeedSource, HasSeq: true, Sequence: int64(i + 1),
+			Time: minute.Add(time.Duration(i) * eventStep).UnixNano(), Price: cents(10_000 + 50*i), Size: whole(10)})
+	}
+	return append(out, market.Event{Kind: market.Status, Symbol: f.symbol(name), Source: FeedSource, HasSeq: true, Sequence: 4, Time: f.at(0), State: "halted"})
+}
+
+// longAgo is how long before the run's start the series with a gap begin.
+const longAgo = 10 * time.Minute
+
+// gap are a vendor's bar and, long after it, a trade.
+func (f feed) gap(name string) []market.Event {
+	minute := f.start.Add(-longAgo).Truncate(time.Minute)
+	after := f.block(name, 0)
+	after.Price, after.Size = whole(101), whole(10)
+	return []market.Event{{Kind: market.Bar, Symbol: f.symbol(name), Source: FeedSource, Time: minute.UnixNano(), Interval: time.Minute,
+		Open: whole(100), High: whole(102), Low: whole(99), Close: whole(101), Volume: 1000}, after}
 }
 
 // badEvent is an event that must be refused.
@@ -141,28 +165,47 @@ func (f feed) badEvents() []badEvent {
 	}
 }
 
-// expected are the alerts that the rules fire for the events of each series, in their order.
-func expected(rules *alert.Rules, o alert.Options, events []market.Event) []alert.Alert {
+// clockHorizon is how long after the run's start a deadline may be that the checks wait for: a rule with a longer one
+// fires after they have ended.
+const clockHorizon = time.Minute
+
+// expected are the alerts that the rules fire for the events of each series, in their order, and those that only clock
+// events fire after them, up to a time.
+func expected(rules *alert.Rules, o alert.Options, events []market.Event, until int64) (fired, clocked []alert.Alert) {
 	engine := rules.Engine(o)
 	type series struct {
 		program *alert.Program
 		state   *alert.State
+		last    *market.Event
 	}
 	known := map[string]*series{}
-	var out []alert.Alert
+	var order []*series
 	for i := range events {
-		e := events[i]
+		e := &events[i]
 		s := known[e.Series()]
 		if s == nil {
 			s = &series{program: engine.Program(e.Symbol, e.Source)}
+			known[e.Series()] = s
 			if s.program != nil {
 				s.state = s.program.NewState()
+				order = append(order, s)
 			}
-			known[e.Series()] = s
 		}
 		if s.program != nil {
-			out, _ = s.program.Step(s.state, &e, out)
+			s.last = e
+			fired, _ = s.program.Step(s.state, e, fired)
 		}
 	}
-	return out
+	for _, s := range order {
+		clock := market.Event{Kind: market.Clock, Symbol: s.last.Symbol, Source: s.last.Source}
+		for {
+			due, ok := s.state.Due()
+			if !ok || due > until || due <= clock.Time {
+				break
+			}
+			clock.Time = due
+			clocked, _ = s.program.Step(s.state, &clock, clocked)
+		}
+	}
+	return fired, clocked
 }

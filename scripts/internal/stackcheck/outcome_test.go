@@ -169,19 +169,33 @@ func TestTheShippedRulesFireForTheTraffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := alert.Options{Lateness: 5 * time.Second, Ordered: true}
-	alerts := expected(rules, o, append(testFeed.events(), testFeed.block(Newer, 0), testFeed.block(PublishFails, 0)))
+	until := testFeed.start.Add(clockHorizon).UnixNano()
+	alerts, _ := expected(rules, o, append(testFeed.events(), testFeed.block(Newer, 0), testFeed.block(PublishFails, 0), testFeed.block(seriesSwept, 0)), until)
 	byRule, bySymbol := map[string]int{}, map[string]int{}
 	for i := range alerts {
 		byRule[alerts[i].Rule]++
 		bySymbol[alerts[i].Symbol]++
 	}
-	if len(byRule) < 3 || bySymbol[testFeed.symbol(Newer)] == 0 || bySymbol[testFeed.symbol(PublishFails)] == 0 {
+	if len(byRule) < 3 || bySymbol[testFeed.symbol(Newer)] == 0 || bySymbol[testFeed.symbol(PublishFails)] == 0 || bySymbol[testFeed.symbol(seriesSwept)] == 0 {
 		t.Errorf("fired by rule %v, by symbol %v: the checks need three rules, and an alert for each series with a part of its own", byRule, bySymbol)
 	}
-	again := expected(rules, o, testFeed.events())
+	again, _ := expected(rules, o, testFeed.events(), until)
 	for i := range again {
 		if again[i].ID != alerts[i].ID {
 			t.Fatalf("alert %d is %s, then %s", i, alerts[i].ID, again[i].ID)
 		}
+	}
+}
+
+// What the clock must do is waited for only once it has ticked.
+func TestPromptAlertsNeedNoClock(t *testing.T) {
+	var all []alert.Alert
+	for _, id := range []string{"1", "2", "3", "4"} {
+		all = append(all, alert.Alert{ID: id, Symbol: "S"})
+	}
+	traffic := &Traffic{alerts: all, clocked: all[1:2], swept: all[3:]}
+	prompt := traffic.prompt()
+	if len(prompt) != 2 || prompt[0].ID != "1" || prompt[1].ID != "3" || len(traffic.alerts) != 4 || traffic.alerts[3].ID != "4" {
+		t.Errorf("prompt alerts are %v of %v", prompt, traffic.alerts)
 	}
 }

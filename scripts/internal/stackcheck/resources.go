@@ -28,7 +28,7 @@ const (
 	memoryMiB       = 256
 	functionTimeout = 60
 	batchSize       = 10
-	alarmCount      = 10
+	alarmCount      = 11
 )
 
 // Resources reports, service by service, whether the stack's resources are what app.go deploys.
@@ -38,7 +38,7 @@ func (s *Stack) Resources(ctx context.Context, r *Report) {
 		look func(context.Context, *facts)
 	}{
 		{"queues", s.queues}, {"tables", s.tables}, {"topics", s.topics}, {"key", s.key}, {"function", s.function},
-		{"event source mapping", s.mapping}, {"log group and alarms", s.operations},
+		{"event source mapping", s.mapping}, {"clock", s.clock}, {"log group and alarms", s.operations},
 	} {
 		r.Step(check.name, func() (string, error) {
 			f := &facts{emulated: s.Emulated}
@@ -108,10 +108,12 @@ func (s *Stack) tables(ctx context.Context, f *facts) {
 		indexes        map[string]string
 	}{
 		{s.AlertsTable, settings.AlertsPartitionKey + "," + settings.AlertsSortKey, settings.AlertsTTL, map[string]string{
-			settings.DayIndex:     settings.DayShardKey + "," + settings.AlertsSortKey + " INCLUDE",
+			settings.DayIndex:     settings.DayShardKey + "," + settings.AlertsSortKey + " INCLUDE price rule severity source summary timestamp value",
 			settings.PendingIndex: settings.PendingShardKey + "," + settings.PendingLeaseKey + " KEYS_ONLY",
 		}},
-		{s.StateTable, settings.StatePartitionKey + ",", settings.StateTTL, map[string]string{}},
+		{s.StateTable, settings.StatePartitionKey + ",", settings.StateTTL, map[string]string{
+			settings.DueIndex: settings.DueShardKey + "," + settings.DueKey + " INCLUDE " + settings.DueEvent + " " + settings.DueGroup,
+		}},
 	} {
 		out, err := s.Tables.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &t.name})
 		if f.failed(err) {
@@ -128,7 +130,8 @@ func (s *Stack) tables(ctx context.Context, f *facts) {
 		equal(f, t.name+": deletion protection", aws.ToBool(d.DeletionProtectionEnabled), false)
 		indexes := map[string]string{}
 		for _, x := range d.GlobalSecondaryIndexes {
-			indexes[aws.ToString(x.IndexName)] = keyOf(x.KeySchema) + " " + string(x.Projection.ProjectionType)
+			copied := append([]string{keyOf(x.KeySchema), string(x.Projection.ProjectionType)}, slices.Sorted(slices.Values(x.Projection.NonKeyAttributes))...)
+			indexes[aws.ToString(x.IndexName)] = strings.Join(copied, " ")
 		}
 		f.that(t.name+": indexes", maps.Equal(indexes, t.indexes), "are %v, want %v", indexes, t.indexes)
 		encryption := ""
@@ -229,6 +232,7 @@ func (s *Stack) function(ctx context.Context, f *facts) {
 	equal(f, "function: "+settings.EnvStateTable, c.StateTable, s.StateTable)
 	equal(f, "function: "+settings.EnvAlertTopicARN, c.AlertTopicARN, s.AlertTopicARN)
 	equal(f, "function: "+settings.EnvDelivery, c.Delivery == settings.Ordered, s.FIFO())
+	equal(f, "function: "+settings.EnvClock, c.Clock, settings.ClockOn)
 	equal(f, "function: "+settings.EnvEnvironment, "market-data-"+c.Environment, s.Name)
 }
 
@@ -247,9 +251,70 @@ func (s *Stack) mapping(ctx context.Context, f *facts) {
 	var reserved struct{ ReservedConcurrentExecutions *int }
 	err = s.API.REST(ctx, "lambda", "GET", "/2019-09-30/functions/"+s.FunctionName+"/concurrency", nil, &reserved)
 	if n := reserved.ReservedConcurrentExecutions; !f.failed(err) && n != nil { // it can be switched off
-		f.that("mapping: MaximumConcurrency", m.Scaling.MaximumConcurrency <= *n, "is %d, more than the function's reserved concurrency of %d",
+		f.that("mapping: MaximumConcurrency", m.Scaling.MaximumConcurrency < *n, "is %d, which leaves the clock no place in the function's reserved concurrency of %d",
 			m.Scaling.MaximumConcurrency, *n)
 	}
+}
+
+func (s *Stack) clock(ctx context.Context, f *facts) {
+	fn, err := s.Function(ctx)
+	if f.failed(err) {
+		return
+	}
+	var rule struct{ Arn, State, ScheduleExpression string }
+	if f.failed(s.API.JSON(ctx, "events", "AWSEvents.DescribeRule", map[string]string{"Name": s.clockRule()}, &rule)) {
+		return
+	}
+	equal(f, "clock: state", rule.State, "ENABLED")
+	equal(f, "clock: schedule", rule.ScheduleExpression, "rate(1 minute)")
+	target, err := s.ClockTarget(ctx)
+	if !f.failed(err) {
+		equal(f, "clock: target", target.Arn, fn.ARN)
+		equal(f, "clock: input", target.Input, fmt.Sprintf(`{%q:%q}`, settings.ClockKey, settings.ClockTick))
+		equal(f, "clock: retries of a delivery", target.RetryPolicy, RetryPolicy{MaximumEventAgeInSeconds: tickAge})
+	}
+	var policy struct{ Policy string }
+	if !f.failed(s.API.REST(ctx, "lambda", "GET", "/2015-03-31/functions/"+s.FunctionName+"/policy", nil, &policy)) {
+		f.that("clock: permission to invoke", strings.Contains(policy.Policy, `"events.amazonaws.com"`) && strings.Contains(policy.Policy, `"`+rule.Arn+`"`),
+			"is not given to %s", rule.Arn)
+	}
+	const retries = "clock: retries of a tick"
+	if s.Emulated {
+		onAWS(f, retries, false, true)
+		return
+	}
+	var async RetryPolicy
+	if !f.failed(s.API.REST(ctx, "lambda", "GET", "/2019-09-25/functions/"+s.FunctionName+"/event-invoke-config", nil, &async)) {
+		equal(f, retries, async, RetryPolicy{MaximumEventAgeInSeconds: tickAge})
+	}
+}
+
+// tickAge is for how many seconds a tick of the clock may wait.
+const tickAge = 60
+
+// RetryPolicy bounds the repetitions of an event that could not be delivered.
+type RetryPolicy struct{ MaximumEventAgeInSeconds, MaximumRetryAttempts int }
+
+// ClockTarget is what the clock's rule invokes.
+type ClockTarget struct {
+	Arn, Input  string
+	RetryPolicy RetryPolicy
+}
+
+func (s *Stack) clockRule() string {
+	return "market-data-clock-" + strings.TrimPrefix(s.Name, "market-data-")
+}
+
+// ClockTarget reads the only target of the clock's rule.
+func (s *Stack) ClockTarget(ctx context.Context) (*ClockTarget, error) {
+	var list struct{ Targets []ClockTarget }
+	if err := s.API.JSON(ctx, "events", "AWSEvents.ListTargetsByRule", map[string]string{"Rule": s.clockRule()}, &list); err != nil {
+		return nil, err
+	}
+	if len(list.Targets) != 1 {
+		return nil, fmt.Errorf("rule %s has %d targets, want 1", s.clockRule(), len(list.Targets))
+	}
+	return &list.Targets[0], nil
 }
 
 func (s *Stack) operations(ctx context.Context, f *facts) {
@@ -373,6 +438,13 @@ func (s *Stack) Gone(ctx context.Context) error {
 	note(err)
 	if id, there := aliases["alias/market-data-"+suffix]; there {
 		left("alias of key", id)
+	}
+	var rules struct{ Rules []struct{ Name string } }
+	note(s.API.JSON(ctx, "events", "AWSEvents.ListRules", map[string]string{"NamePrefix": s.clockRule()}, &rules))
+	for _, r := range rules.Rules {
+		if r.Name == s.clockRule() {
+			left("rule", r.Name)
+		}
 	}
 	var dashboards struct {
 		Names []string `xml:"ListDashboardsResult>DashboardEntries>member>DashboardName"`

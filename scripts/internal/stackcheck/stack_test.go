@@ -199,6 +199,7 @@ func goneAnswers() map[string]func(string) (int, string) {
 		"DescribeLogGroups":                      says(`{"logGroups":[]}`),
 		"DescribeAlarms":                         says(`<R><DescribeAlarmsResult/></R>`),
 		"ListAliases":                            says(`{"Aliases":[{"AliasName":"alias/aws/sqs"}],"Truncated":false}`),
+		"ListRules":                              says(`{"Rules":[{"Name":"market-data-clock-t2"}]}`),
 		"ListDashboards":                         says(`<R><ListDashboardsResult/></R>`),
 		"ListRoles":                              says(`<R><ListRolesResult><Roles><member><RoleName>cdk-deploy</RoleName></member></Roles></ListRolesResult></R>`),
 	}
@@ -220,6 +221,7 @@ func TestGone(t *testing.T) {
 		"DescribeLogGroups":                                        {`{"logGroups":[{"logGroupName":"/aws/lambda/data-processor-t"}]}`, "log group /aws/lambda/data-processor-t"},
 		"DescribeAlarms":                                           {`<R><DescribeAlarmsResult><MetricAlarms><member><AlarmName>market-data-t-x</AlarmName></member></MetricAlarms></DescribeAlarmsResult></R>`, "alarm market-data-t-x"},
 		"ListAliases":                                              {`{"Aliases":[{"AliasName":"alias/market-data-t","TargetKeyId":"k1"}]}`, "alias of key k1"},
+		"ListRules":                                                {`{"Rules":[{"Name":"market-data-clock-t"}]}`, "rule market-data-clock-t"},
 		"ListDashboards":                                           {`<R><ListDashboardsResult><DashboardEntries><member><DashboardName>market-data-t</DashboardName></member></DashboardEntries></ListDashboardsResult></R>`, "dashboard market-data-t"},
 		"ListRoles":                                                {`<R><ListRolesResult><Roles><member><RoleName>market-data-t-Role-1</RoleName></member></Roles></ListRolesResult></R>`, "role market-data-t-Role-1"},
 	} {

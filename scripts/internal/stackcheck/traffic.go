@@ -36,11 +36,15 @@ type Traffic struct {
 	Patience time.Duration
 	// Deferred tells whether the message of the series Newer has been returned once; nil guesses by the time.
 	Deferred func() bool
+	// Tick invokes the function as the clock's schedule does; nil where the schedule itself runs.
+	Tick func(context.Context) error
 
 	feed       feed
 	settings   settings.Settings
 	events     []market.Event // good ones, in the order of sending
-	alerts     []alert.Alert  // expected
+	alerts     []alert.Alert  // expected, all
+	clocked    []alert.Alert  // of them, those that clock events fire
+	swept      []alert.Alert  // of them, those that were planted as pending
 	refused    map[reject]int // expected
 	messages   int
 	subscriber *subscriber
@@ -56,10 +60,14 @@ type reject struct {
 }
 
 // Names of the series with a part of their own. PublishFails is for whoever can make a publication fail. The first
-// message of Newer finds a state that newer code wrote, and is deferred.
+// message of Newer finds a state that newer code wrote, and is deferred. Quiet waits for the clock. The event of
+// seriesSwept is never sent: its alerts are planted as a function leaves them that could not publish them.
 const (
 	PublishFails = "FAIL"
 	Newer        = "NEWER"
+	Quiet        = "QUIET"
+	seriesGap    = "GAP"
+	seriesSwept  = "SWEPT"
 	seriesMixed  = "MIX"
 	seriesRepeat = "REP"
 )
@@ -100,7 +108,8 @@ func (t *Traffic) Run(ctx context.Context, r *Report) {
 	if !r.Step("send", func() (string, error) { return t.send(ctx) }) {
 		return
 	}
-	r.Step("every alert is stored and settled", func() (string, error) { return t.await(ctx) })
+	r.Step("every alert that needs no clock is stored and settled", func() (string, error) { return t.await(ctx, t.prompt()) })
+	r.Step("the clock fires what waits for time and publishes what was left pending", func() (string, error) { return t.checkClock(ctx) })
 	r.Step("alerts have every attribute, and there are no others", func() (string, error) { return t.checkItems(ctx) })
 	r.Step("the pending index is empty, by-day lists the alerts in time order", func() (string, error) { return t.checkIndexes(ctx) })
 	r.Step("the subscriber has each alert once", func() (string, error) { return t.checkNotifications(ctx) })
@@ -117,6 +126,7 @@ func (t *Traffic) send(ctx context.Context) (string, error) {
 		return "", err
 	}
 	t.events = append(t.feed.events(), t.feed.block(PublishFails, 0), t.feed.block(Newer, 0))
+	t.events = append(append(t.events, t.feed.quiet(Quiet)...), t.feed.gap(seriesGap)...)
 	n, maxEvents := 0, 5
 	if !t.Stack.FIFO() {
 		maxEvents = perSymbol // a series in one message: messages come in any order
@@ -140,7 +150,13 @@ func (t *Traffic) send(ctx context.Context) (string, error) {
 	if err := errors.Join(t.sendMixed(ctx), t.sendRepeated(ctx), t.sendBad(ctx)); err != nil {
 		return "", err
 	}
-	t.alerts = expected(t.Rules, alert.Options{Lateness: t.settings.Lateness, Ordered: t.settings.Delivery == settings.Ordered}, t.events)
+	t.events = append(t.events, t.feed.block(seriesSwept, 0))
+	t.alerts, t.clocked = expected(t.Rules, alert.Options{Lateness: t.settings.Lateness, Ordered: t.settings.Delivery == settings.Ordered}, t.events,
+		t.feed.start.Add(clockHorizon).UnixNano())
+	t.alerts = append(t.alerts, t.clocked...)
+	if err := t.plantPending(ctx); err != nil {
+		return "", err
+	}
 	byRule := map[string]int{}
 	for i := range t.alerts {
 		byRule[t.alerts[i].Rule]++
@@ -242,7 +258,40 @@ func (t *Traffic) plantNewer(ctx context.Context) error {
 	return nil
 }
 
-func (t *Traffic) newerSeries() string { return market.SeriesKey(t.Symbol(Newer), feedSource) }
+// plantPending stores the alerts of seriesSwept as pending and released, for nobody but the clock to find. A lease that
+// has run out would set off an alarm.
+func (t *Traffic) plantPending(ctx context.Context) error {
+	now := time.Now().UnixMilli()
+	c := alert.Commit{ID: t.origin("swept"), Series: market.SeriesKey(t.Symbol(seriesSwept), FeedSource)}
+	for i := range t.alerts {
+		if a := t.alerts[i]; a.Symbol == t.Symbol(seriesSwept) && a.Notify {
+			t.swept = append(t.swept, a)
+			c.Alerts = append(c.Alerts, alert.Record{Alert: a, Times: alert.Times{Received: now, Stored: now}, Status: alert.Pending, Owner: c.ID})
+		}
+	}
+	if len(c.Alerts) == 0 {
+		return fmt.Errorf("no rule that notifies fires for a block of %s", t.Symbol(seriesSwept))
+	}
+	if _, err := t.store().Commit(ctx, c); err != nil {
+		return fmt.Errorf("planting pending alerts: %w", err)
+	}
+	return nil
+}
+
+func (t *Traffic) store() *ledger.DynamoDB {
+	return ledger.NewDynamoDB(t.Stack.Tables, ledger.Config{AlertsTable: t.Stack.AlertsTable, StateTable: t.Stack.StateTable, AlertTTL: t.settings.AlertTTL})
+}
+
+// prompt are the expected alerts that no clock is needed for.
+func (t *Traffic) prompt() []alert.Alert {
+	later := map[alert.Key]bool{}
+	for _, a := range slices.Concat(t.clocked, t.swept) {
+		later[a.Key()] = true
+	}
+	return slices.DeleteFunc(slices.Clone(t.alerts), func(a alert.Alert) bool { return later[a.Key()] })
+}
+
+func (t *Traffic) newerSeries() string { return market.SeriesKey(t.Symbol(Newer), FeedSource) }
 
 func (t *Traffic) deleteState(ctx context.Context, series string) error {
 	_, err := t.Stack.Tables.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: &t.Stack.StateTable, Key: map[string]types.AttributeValue{
@@ -254,13 +303,10 @@ func (t *Traffic) deleteState(ctx context.Context, series string) error {
 	return nil
 }
 
-// await waits until every expected alert is stored and no longer pending.
-func (t *Traffic) await(ctx context.Context) (string, error) {
-	store := ledger.NewDynamoDB(t.Stack.Tables, ledger.Config{AlertsTable: t.Stack.AlertsTable, StateTable: t.Stack.StateTable})
-	var keys []alert.Key
-	for i := range t.alerts {
-		keys = append(keys, t.alerts[i].Key())
-	}
+// await waits until alerts are stored and no longer pending.
+func (t *Traffic) await(ctx context.Context, alerts []alert.Alert) (string, error) {
+	store := t.store()
+	keys := keysOf(alerts)
 	start := time.Now()
 	deferred := t.Deferred
 	if deferred == nil {
@@ -278,8 +324,8 @@ func (t *Traffic) await(ctx context.Context) (string, error) {
 			return "", err
 		}
 		var waiting []string
-		for i := range t.alerts {
-			a := &t.alerts[i]
+		for i := range alerts {
+			a := &alerts[i]
 			if r, stored := records[a.Key()]; !stored {
 				waiting = append(waiting, fmt.Sprintf("%s of rule %s for %s: not stored", a.ID, a.Rule, a.Symbol))
 			} else if want := status(a); r.Status != want {
@@ -316,15 +362,88 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// checkClock ticks once, unless the schedule does, and waits for what only the clock brings about.
+func (t *Traffic) checkClock(ctx context.Context) (string, error) {
+	var series []string
+	for i := range t.clocked {
+		series = append(series, market.SeriesKey(t.clocked[i].Symbol, t.clocked[i].Source))
+	}
+	slices.Sort(series)
+	series = slices.Compact(series)
+	var before map[string]alert.Snapshot
+	if t.Tick != nil {
+		var err error
+		if before, err = t.awaitDue(ctx, series); err != nil {
+			return "", err
+		}
+		records, err := t.store().Records(ctx, keysOf(slices.Concat(t.clocked, t.swept)))
+		if err != nil {
+			return "", err
+		}
+		var errs []error
+		for _, r := range records {
+			if r.Status != alert.Pending || r.Symbol != t.Symbol(seriesSwept) {
+				errs = append(errs, fmt.Errorf("alert %s of rule %s for %s is %s before the clock has ticked", r.ID, r.Rule, r.Symbol, r.Status))
+			}
+		}
+		if err := errors.Join(append(errs, t.Tick(ctx))...); err != nil {
+			return "", err
+		}
+	}
+	if _, err := t.await(ctx, slices.Concat(t.clocked, t.swept)); err != nil {
+		return "", err
+	}
+	if before != nil {
+		after, _, err := t.store().ReadStates(ctx, series)
+		if err != nil {
+			return "", err
+		}
+		for _, s := range series {
+			if after[s].Due.At != 0 && after[s].Due.At <= before[s].Due.At {
+				return "", fmt.Errorf("series %s is still due at %s", s, time.UnixMilli(after[s].Due.At).UTC())
+			}
+		}
+	}
+	return fmt.Sprintf("%d alerts fired, %d swept", len(t.clocked), len(t.swept)), nil
+}
+
+// awaitDue waits until the series' states say that they are due.
+func (t *Traffic) awaitDue(ctx context.Context, series []string) (map[string]alert.Snapshot, error) {
+	for start := time.Now(); ; {
+		states, bad, err := t.store().ReadStates(ctx, series)
+		if err != nil {
+			return nil, err
+		}
+		now := time.Now().UnixMilli()
+		late := slices.DeleteFunc(slices.Clone(series), func(s string) bool { return states[s].Due.At != 0 && states[s].Due.At <= now })
+		if len(late) == 0 {
+			return states, nil
+		}
+		if time.Since(start) > t.Patience {
+			return nil, fmt.Errorf("series %v are not due after %s: their states are %v, %v", late, t.Patience, states, bad)
+		}
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func keysOf(alerts []alert.Alert) []alert.Key {
+	keys := make([]alert.Key, len(alerts))
+	for i := range alerts {
+		keys[i] = alerts[i].Key()
+	}
+	return keys
+}
+
 // checkComeback measures the time from sending to publishing of the message that was deferred once.
 func (t *Traffic) checkComeback(ctx context.Context) (string, error) {
-	store := ledger.NewDynamoDB(t.Stack.Tables, ledger.Config{AlertsTable: t.Stack.AlertsTable, StateTable: t.Stack.StateTable})
 	for i := range t.alerts {
 		a := &t.alerts[i]
 		if a.Symbol != t.Symbol(Newer) {
 			continue
 		}
-		records, err := store.Records(ctx, []alert.Key{a.Key()})
+		records, err := t.store().Records(ctx, []alert.Key{a.Key()})
 		if err != nil {
 			return "", err
 		}
