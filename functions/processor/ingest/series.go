@@ -48,12 +48,6 @@ func (p *plan) all() []alert.Record {
 	return append(slices.Concat(p.surplus...), p.commit.Alerts...)
 }
 
-// Limits of one commit, as the ledger has them.
-const (
-	maxAlerts      = 99
-	maxCommitBytes = 3_000_000
-)
-
 // recordBytes bounds the stored size of an alert from above: texts at their length, 40 bytes a number, and twice the
 // index's copy of them.
 func recordBytes(a *alert.Alert) int {
@@ -140,7 +134,7 @@ parts:
 				firedBy = append(firedBy, pt.message)
 				bytes += recordBytes(&fired[k])
 			}
-			if (len(fired) > maxAlerts || bytes > maxCommitBytes) && before > 0 {
+			if (len(fired) > alert.MaxCommitAlerts || bytes > alert.MaxCommitBytes) && before > 0 {
 				return nil, p.events, nil
 			}
 			p.events++
@@ -157,7 +151,7 @@ parts:
 		}
 		progress(alert.Whole)
 	}
-	if !state.Changed() && len(fired) == 0 {
+	if !state.Changed() && len(fired) == 0 && !s.snap.Stale {
 		return p, 0, nil
 	}
 
@@ -172,8 +166,8 @@ parts:
 			hints = append(hints, alert.Hint{Message: m.id, AlertID: fired[i].ID})
 		}
 	}
-	for len(records) > maxAlerts {
-		n := min(len(records)-maxAlerts, maxAlerts)
+	for len(records) > alert.MaxCommitAlerts {
+		n := min(len(records)-alert.MaxCommitAlerts, alert.MaxCommitAlerts)
 		p.surplus, records = append(p.surplus, records[:n]), records[n:]
 	}
 	p.commit = alert.Commit{ID: inv.cfg.NewID(), Series: s.key, Alerts: records, State: &alert.Snapshot{
@@ -181,6 +175,10 @@ parts:
 	}}
 	return p, 0, nil
 }
+
+// maxHints bounds a series' snapshot, at about 80 bytes a hint, far below the 400 KB of an item: in an outage of SNS under
+// unordered delivery further messages of the series wait.
+const maxHints = 2000
 
 // Message identities kept per series. Ordered delivery repeats only what came last; unordered delivery can repeat
 // anything, and finds repetitions by identity alone.
