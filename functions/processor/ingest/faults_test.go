@@ -150,6 +150,13 @@ func (c *cloud) PublishBatch(ctx context.Context, in *sns.PublishBatchInput, _ .
 
 func newCloud(t *testing.T, seed uint64, faults int, delivery settings.Delivery) *cloud {
 	t.Helper()
+	return newCloudOf(t, faultRules, seed, faults, delivery)
+}
+
+const stateTTL = time.Hour
+
+func newCloudOf(t *testing.T, ruleFile string, seed uint64, faults int, delivery settings.Delivery) *cloud {
+	t.Helper()
 	c := &cloud{now: time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC), random: rand.New(rand.NewPCG(seed, 1)), faults: faults, chance: 0.15}
 	now := func() time.Time { return c.now }
 	c.db, c.sns, c.sqs = simulate.NewDynamoDB(now), simulate.NewSNS(now), simulate.NewSQS(now)
@@ -175,7 +182,7 @@ func newCloud(t *testing.T, seed uint64, faults int, delivery settings.Delivery)
 		Retention: 14 * 24 * time.Hour, DeadLetterURL: c.dead, MaxReceiveCount: 10}))
 	c.mapping = simulate.Mapping{SQS: c.sqs, QueueURL: c.market, ReportBatchItemFailures: true}
 
-	rules, err := alert.Load("rules.yaml", []byte(faultRules))
+	rules, err := alert.Load("rules.yaml", []byte(ruleFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,10 +192,10 @@ func newCloud(t *testing.T, seed uint64, faults int, delivery settings.Delivery)
 	c.handler, err = ingest.New(ingest.Config{
 		Environment: "test", Delivery: delivery, SeriesConcurrency: 1,
 		Engine:   rules.Engine(alert.Options{Lateness: settings.DefaultLateness, Ordered: fifo}),
-		Ledger:   ledger.NewDynamoDB(c, ledger.Config{AlertsTable: "alerts", StateTable: "state", Now: now, Sleep: sleep, Jitter: jitter}),
+		Ledger:   ledger.NewDynamoDB(c, ledger.Config{AlertsTable: "alerts", StateTable: "state", StateTTL: stateTTL, Now: now, Sleep: sleep, Jitter: jitter}),
 		Notifier: &notify.SNS{API: c, TopicARN: c.topic},
 		Queue:    &queue.SQS{API: c, QueueURL: c.market, RejectsURL: c.rejects},
-		Now:      now, Sleep: sleep, Jitter: jitter, NewID: func() string { ids++; return fmt.Sprint("id", ids) },
+		Now:      now, Sleep: sleep, Jitter: jitter, NewID: func() string { ids++; return fmt.Sprintf("%032d", ids) }, // as long as the default's
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -358,5 +365,41 @@ func TestFaultsLoseAndDoubleNothing(t *testing.T) {
 	}
 	if total < int(seeds) {
 		t.Errorf("%d alerts in %d runs: the feed tests too little", total, seeds)
+	}
+}
+
+// TestOneEventFiresManyRules: more alerts than a transaction holds, on DynamoDB's own terms.
+func TestOneEventFiresManyRules(t *testing.T) {
+	rules := "rules:\n"
+	for i := range 250 {
+		rules += fmt.Sprintf("  - alert: R%d\n    expr: price > 100\n    reset: price < 90\n", i)
+	}
+	c := newCloudOf(t, rules, 1, 0, settings.Ordered)
+	body := trade("AAPL", 101, 0, 1)
+	if _, err := c.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &c.market, MessageBody: &body, MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("d")}); err != nil {
+		t.Fatal(err)
+	}
+	c.drain(t)
+	if status, published, _ := c.outcome(t); len(status) != 250 || len(published) != 250 {
+		t.Errorf("%d alerts stored, %d published, want 250", len(status), len(published))
+	}
+}
+
+// TestALiveSeriesDoesNotExpire: a rule sits in fired while the price stays high, and nothing is written for longer than a
+// state's time to live. The rule must not fire again.
+func TestALiveSeriesDoesNotExpire(t *testing.T) {
+	c := newCloud(t, 1, 0, settings.Ordered)
+	start := c.now
+	for i := range 12 {
+		c.now = start.Add(time.Duration(i) * stateTTL / 4)
+		body := fmt.Sprintf(`{"symbol":"AAPL","price":101,"timestamp":%q,"sequence":%d}`, c.now.Format(time.RFC3339Nano), i+1)
+		if _, err := c.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &c.market, MessageBody: &body, MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String(fmt.Sprint(i))}); err != nil {
+			t.Fatal(err)
+		}
+		c.drain(t)
+		c.db.Sweep()
+	}
+	if status, _, _ := c.outcome(t); len(status) != 1 {
+		t.Errorf("%d alerts, want the first only: the state expired while the series was alive", len(status))
 	}
 }
