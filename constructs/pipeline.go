@@ -221,6 +221,9 @@ func (p *MarketDataPipeline) addTopics(n names, r *MarketDataPipelineProps) {
 	admit := n.alarmPublish(*p.AlarmTopic.TopicArn())
 	if !*p.AlarmTopic.AddToResourcePolicy(admit).StatementAdded {
 		p.ownerMustAdd("alarmTopic", "the policy of the alarm topic that was passed in", admit)
+	}
+	// Also for a topic of the app: a key whose policy names the topic that it encrypts would be a circle.
+	if r.AlarmTopic != nil && (!*awscdk.Resource_IsOwnedResource(p.AlarmTopic) || p.AlarmTopic.MasterKey() != nil) {
 		p.ownerMustAdd("alarmTopicKey", "the policy of the key of the alarm topic that was passed in, if it has a customer key",
 			n.alarmKeyUse(*p.AlarmTopic.TopicArn()))
 	}
@@ -274,21 +277,21 @@ func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps) {
 			&awsiam.FromRoleArnOptions{Mutable: jsii.Bool(false)}),
 		EnvironmentEncryption: p.Key,
 		Environment: &map[string]*string{
-			settings.EnvEnvironment:     jsii.String(n.suffix),
-			settings.EnvQueueURL:        p.Queue.QueueUrl(),
-			settings.EnvRejectsQueueURL: p.RejectsQueue.QueueUrl(),
-			settings.EnvAlertsTable:     p.AlertsTable.TableName(),
-			settings.EnvStateTable:      p.StateTable.TableName(),
-			settings.EnvAlertTopicARN:   p.AlertTopic.TopicArn(),
-			settings.EnvDelivery:        jsii.String(string(r.Delivery)),
-			settings.EnvRulesFile:       jsii.String(settings.DefaultRulesFile),
-			settings.EnvLateness:        jsii.String(r.Lateness.String()),
-			settings.EnvClockSkew:       jsii.String(r.ClockSkew.String()),
-			settings.EnvAlertTTL:        jsii.String(r.AlertTTL.String()),
-			settings.EnvStateTTL:        jsii.String(r.StateTTL.String()),
-			settings.EnvMaxRetryDelay:   jsii.String(r.VisibilityTimeout.String()),
-			settings.EnvMaxConcurrency:  jsii.String(fmt.Sprint(r.SeriesConcurrency)),
-			settings.EnvClock:           jsii.String(string(clock)),
+			settings.EnvEnvironment:       jsii.String(n.suffix),
+			settings.EnvQueueURL:          p.Queue.QueueUrl(),
+			settings.EnvRejectsQueueURL:   p.RejectsQueue.QueueUrl(),
+			settings.EnvAlertsTable:       p.AlertsTable.TableName(),
+			settings.EnvStateTable:        p.StateTable.TableName(),
+			settings.EnvAlertTopicARN:     p.AlertTopic.TopicArn(),
+			settings.EnvDelivery:          jsii.String(string(r.Delivery)),
+			settings.EnvRulesFile:         jsii.String(settings.DefaultRulesFile),
+			settings.EnvLateness:          jsii.String(r.Lateness.String()),
+			settings.EnvClockSkew:         jsii.String(r.ClockSkew.String()),
+			settings.EnvAlertTTL:          jsii.String(r.AlertTTL.String()),
+			settings.EnvStateTTL:          jsii.String(r.StateTTL.String()),
+			settings.EnvMaxRetryDelay:     jsii.String(r.VisibilityTimeout.String()),
+			settings.EnvSeriesConcurrency: jsii.String(fmt.Sprint(r.SeriesConcurrency)),
+			settings.EnvClock:             jsii.String(string(clock)),
 		},
 		Tracing:       tracing,
 		LogGroup:      p.LogGroup,

@@ -211,7 +211,7 @@ func TestPropsReachTheTemplate(t *testing.T) {
 		{"alert TTL", variables(settings.EnvAlertTTL), "2160h0m0s"},
 		{"state TTL", variables(settings.EnvStateTTL), "240h0m0s"},
 		{"retry delay", variables(settings.EnvMaxRetryDelay), "10m0s"},
-		{"series", variables(settings.EnvMaxConcurrency), "8"},
+		{"series", variables(settings.EnvSeriesConcurrency), "8"},
 		{"delivery", variables(settings.EnvDelivery), "unordered"},
 		{"clock", variables(settings.EnvClock), "off"},
 		{"schedules", tpl.ofType("AWS::Events::Rule", "AWS::Lambda::Permission", "AWS::Lambda::EventInvokeConfig"), nil},
@@ -506,6 +506,20 @@ func TestResourcesFromOutside(t *testing.T) {
 }
 
 // TestResourcesOfTheApp passes resources whose policies this app can change: the statements are added, nothing warns.
+// TestAlarmTopicOfTheAppWithAKey: nobody but the key's owner can admit CloudWatch to it.
+func TestAlarmTopicOfTheAppWithAKey(t *testing.T) {
+	stack := newStack(t)
+	key := awskms.NewKey(stack, jsii.String("TopicKey"), nil)
+	NewMarketDataPipeline(stack, "MarketData", &MarketDataPipelineProps{
+		AlarmTopic: awssns.NewTopic(stack, jsii.String("AppAlarms"), &awssns.TopicProps{MasterKey: key}),
+	})
+	w := warnings(stack)
+	text := fmt.Sprint(w)
+	if len(w) != 1 || !strings.Contains(text, "EncryptAlarms") || !strings.Contains(text, "cloudwatch.amazonaws.com") {
+		t.Errorf("warnings %v, want one with the key's statement", w)
+	}
+}
+
 func TestResourcesOfTheApp(t *testing.T) {
 	stack := newStack(t)
 	key := awskms.NewKey(stack, jsii.String("AppKey"), nil)

@@ -30,8 +30,9 @@ and what the emulator drops. Begin with a stack that nobody depends on.
 What it does to the stack:
   - it sends about 80 messages with symbols of its own (CHECK.<id>.*), a third of them with bad events; whoever is
     subscribed to the alerts gets some 30, and the alarm on the rate of rejects may go off
-  - it writes one state and one or more pending alerts of its own, which the clock must find, reads the rejects queue (others' messages come back after a minute), and sets the
-    alarm <stack>-dead-letters to ALARM and back to OK: whoever is subscribed to the alarms hears of it
+  - it writes one state of its own, and pending alerts that the clock must find; it reads the rejects queue (others'
+    messages come back after a minute), and sets the alarm <stack>-dead-letters to ALARM and back to OK: whoever is
+    subscribed to the alarms hears of it
   - it makes two queues and two subscriptions, and removes them, its alerts and its states at the end
 
 It takes two to five minutes and costs less than a cent.

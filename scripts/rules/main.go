@@ -137,11 +137,7 @@ func explain(path string, stdout, stderr io.Writer) bool {
 		if i > 0 {
 			fmt.Fprintln(stdout)
 		}
-		series := f.Symbol
-		if f.Source != "" {
-			series += " of " + f.Source
-		}
-		fmt.Fprintf(stdout, "%s: a series such as %s\n", path, series)
+		fmt.Fprintf(stdout, "%s: a series such as %s, source %s\n", path, f.Symbol, f.Source)
 		fmt.Fprintf(stdout, "  rules        %s\n", strings.Join(f.Rules, ", "))
 		fmt.Fprintf(stdout, "  state        up to %d bytes\n", f.Bytes)
 		fmt.Fprintf(stdout, "  write units  up to %d per commit, %d together with alerts (and the alerts' own)\n", f.WriteUnits, 2*f.WriteUnits)

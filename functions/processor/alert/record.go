@@ -71,6 +71,9 @@ type Snapshot struct {
 	Delivered []Delivered // the last messages, newest last
 	Hints     []Hint      // oldest first
 	Engine    []byte      // State.Append; empty = a new state
+	// Stale is set by a store on reading: less than half of the snapshot's time to live is left, so write it again
+	// although nothing changed.
+	Stale bool
 
 	Due Due   // the next clock event of the series
 	Lag int64 // milliseconds by which the feed's last event was sent after its event time; at least 0
@@ -129,10 +132,10 @@ func ParseSnapshot(b []byte) (Snapshot, error) {
 	if len(b) == 0 {
 		return s, errors.New("snapshot: empty")
 	}
-	if b[0] != snapshotFormat {
+	if b[0] > snapshotFormat {
 		return s, fmt.Errorf("snapshot: format %d, this code reads %d: %w", b[0], snapshotFormat, ErrNewer)
 	}
-	r := snapshotReader{b: b[1:]}
+	r := snapshotReader{b: b[1:], bad: b[0] < snapshotFormat}
 	for n := r.count(17); n > 0; n-- {
 		s.Delivered = append(s.Delivered, Delivered{Message: r.message(), Next: int(min(r.uvarint(), uint64(Whole)))})
 	}
@@ -186,6 +189,13 @@ func (r *snapshotReader) message() (m MessageID) {
 	copy(m[:], r.bytes(16))
 	return m
 }
+
+// MaxCommitAlerts and MaxCommitBytes bound the alerts of one Commit with a State: a DynamoDB transaction has at most 100
+// actions and 4 MB.
+const (
+	MaxCommitAlerts = 99
+	MaxCommitBytes  = 3_000_000
+)
 
 // Commit is one atomic write: the new state of a series and the alerts that the step to it fired.
 type Commit struct {

@@ -5,7 +5,10 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/market-data-pipeline/functions/processor/alert"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
 	"example.com/market-data-pipeline/functions/processor/market"
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
@@ -48,26 +51,32 @@ var badEvents = []struct {
 	{market.TooDeep, `{"symbol":"X%d","extra":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `,"price":1,"timestamp":"2026-11-20T14:30:00Z"}`},
 }
 
-// TestBadEventsOfEveryKind: more than a thousand bad events, among good ones in packed messages: each is kept in the
-// rejects queue as received, once, with its reason and its place, and the good ones fire as if they were alone.
+// TestBadEventsOfEveryKind: more than a thousand bad events, among good ones in packed messages, through the real adapters:
+// each is kept in the rejects queue as received, once, with its reason and its place, and the good ones fire as if they
+// were alone.
 func TestBadEventsOfEveryKind(t *testing.T) {
-	w := newWorld(t, levelRule, settings.Ordered)
-	type place struct {
-		reason market.Reason
-		origin string
-		index  int
-	}
+	c := newCloudOf(t, levelRule, 1, 0, settings.Ordered)
+	type place struct{ reason, origin, index string }
 	want := map[string]place{}
-	reasons := map[market.Reason]bool{}
+	send := func(origin, format, body string) {
+		t.Helper()
+		attributes := map[string]sqstypes.MessageAttributeValue{"origin_message_id": {DataType: aws.String("String"), StringValue: &origin}}
+		if format != "" {
+			attributes["format"] = sqstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: &format}
+		}
+		_, err := c.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &c.market, MessageBody: &body, MessageAttributes: attributes,
+			MessageGroupId: aws.String("g"), MessageDeduplicationId: &origin})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	const rounds = 34
 	fired := 0
 	for round := range rounds {
-		id := fmt.Sprint("m", round)
+		origin := fmt.Sprint("m", round)
 		var lines []string
 		for i, b := range badEvents {
 			n := round*len(badEvents) + i
-			bad := fmt.Sprintf(b.event, n)
-			reasons[b.reason] = true
 			// Before, between and after good ones: an alert every second good event.
 			if n%2 == 0 {
 				lines = append(lines, trade("AAPL", 80, float64(n), 2*n+1))
@@ -75,32 +84,55 @@ func TestBadEventsOfEveryKind(t *testing.T) {
 				lines = append(lines, trade("AAPL", 101, float64(n), 2*n+1))
 				fired++
 			}
-			want[bad] = place{b.reason, id, len(lines)}
+			bad := fmt.Sprintf(b.event, n)
+			want[bad] = place{string(b.reason), origin, fmt.Sprint(len(lines))}
 			lines = append(lines, bad)
 		}
-		w.mustHandle(nil, msg(id, "g", lines...))
+		send(origin, "", strings.Join(lines, "\n"))
 	}
+	send("dialect", "vendor-x", "whatever it says")
+	want["whatever it says"] = place{string(market.UnknownFormat), "dialect", "0"}
+	many := strings.Repeat(`{"symbol":"MSFT","price":1,"timestamp":"2026-11-20T14:30:00Z"}`+"\n", market.DefaultLimits.MaxEvents)
+	send("many", "", many+"one too many")
+	want["one too many"] = place{string(market.TooLarge), "many", fmt.Sprint(market.DefaultLimits.MaxEvents)}
+
 	if len(want) < 1000 {
 		t.Fatalf("%d bad events, want 1000 at least", len(want))
 	}
-	if len(w.rejected) != len(want) {
-		t.Errorf("%d events kept, want %d", len(w.rejected), len(want))
+	reasons := map[string]bool{}
+	for _, p := range want {
+		reasons[p.reason] = true
 	}
-	for _, r := range w.rejected {
-		if got := (place{r.Reason, r.OriginMessageID, r.Index}); got != want[r.Body] {
-			t.Errorf("%s\n got %v\nwant %v", r.Body, got, want[r.Body])
+	for _, r := range []market.Reason{market.MalformedJSON, market.TrailingData, market.DuplicateKey, market.WrongKeyCase, market.WrongType, market.NullValue,
+		market.MissingField, market.UnknownType, market.UnknownFormat, market.BadNumber, market.NonPositive, market.OutOfRange, market.TooPrecise,
+		market.InvertedBar, market.BadSymbol, market.BadInterval, market.BadValue, market.TextTooLong, market.InvalidUTF8, market.ControlCharacter,
+		market.BadTimestamp, market.FutureTimestamp, market.TooDeep, market.TooLarge} {
+		if !reasons[string(r)] {
+			t.Errorf("no event for the reason %s", r)
 		}
-		delete(want, r.Body)
+	}
+
+	c.drain(t)
+	kept := c.sqs.Messages(c.rejects)
+	if len(kept) != len(want) {
+		t.Errorf("%d events kept, want %d", len(kept), len(want))
+	}
+	for _, m := range kept {
+		text := func(name string) string { return aws.ToString(m.MessageAttributes[name].StringValue) }
+		body := aws.ToString(m.Body)
+		if got := (place{text("reason"), text("origin_message_id"), text("index")}); got != want[body] {
+			t.Errorf("%s\n got %v\nwant %v", body, got, want[body])
+		}
+		delete(want, body)
 	}
 	for body := range want {
 		t.Errorf("lost: %s", body)
 	}
-	w.wantAlerts(fired, alert.Sent, 1)
-	for _, r := range []market.Reason{market.MalformedJSON, market.TrailingData, market.DuplicateKey, market.WrongKeyCase, market.WrongType, market.NullValue,
-		market.MissingField, market.UnknownType, market.BadNumber, market.NonPositive, market.OutOfRange, market.TooPrecise, market.InvertedBar, market.BadSymbol,
-		market.BadInterval, market.BadValue, market.TextTooLong, market.InvalidUTF8, market.ControlCharacter, market.BadTimestamp, market.FutureTimestamp, market.TooDeep} {
-		if !reasons[r] {
-			t.Errorf("no event for the reason %s", r)
-		}
+	status, published, _ := c.outcome(t)
+	if len(status) != fired || len(published) != fired {
+		t.Errorf("%d alerts stored and %d published, want %d", len(status), len(published), fired)
+	}
+	if visible, flight, _ := c.sqs.Depth(c.dead); visible+flight > 0 {
+		t.Errorf("%d dead letters", visible+flight)
 	}
 }

@@ -366,7 +366,7 @@ func TestBadEventsAreKeptAndHarmNobody(t *testing.T) {
 	if w.calls[len(w.calls)-1] != "reject" || w.count("reject") != 1 {
 		t.Errorf("calls %v: refused events go last, together", w.calls)
 	}
-	if w.metric(settings.MetricEventsRejected) != 2 || w.metric(settings.MetricEventsReceived) != 5 {
+	if w.metric(settings.MetricEventsRejected) != 3 || w.metric(settings.MetricEventsReceived) != 6 {
 		t.Errorf("%d rejected of %d", w.metric(settings.MetricEventsRejected), w.metric(settings.MetricEventsReceived))
 	}
 }
@@ -599,6 +599,111 @@ func TestLostRaceIsRunAgain(t *testing.T) {
 	w.wantAlerts(3, alert.Sent, 1)
 	if w.metric(settings.MetricStateConflicts) != 3 {
 		t.Errorf("%d conflicts counted, want 3", w.metric(settings.MetricStateConflicts))
+	}
+}
+
+// TestLostRaceAgainstAnOwnerThatDies: another invocation commits the same message and dies before it publishes. The loser
+// finds the message applied, and must wait for the other's lease all the same.
+func TestLostRaceAgainstAnOwnerThatDies(t *testing.T) {
+	for _, delivery := range []settings.Delivery{settings.Ordered, settings.Unordered} {
+		w, rival := newWorld(t, levelRule, delivery), newWorld(t, levelRule, delivery)
+		rival.ledger = w.ledger
+		m := msg("m1", "g", trade("AAPL", 101, 0, 1))
+		rival.fault = func(call string) error {
+			if call == "publish" || call == "release" {
+				return errDown
+			}
+			return nil
+		}
+		raced := false
+		w.fault = func(call string) error {
+			if call == "commit" && !raced {
+				raced = true
+				_, _ = rival.handle(m)
+			}
+			return nil
+		}
+		w.mustHandle([]string{"m1"}, m)
+		w.wantAlerts(1, alert.Pending, 0)
+		w.now = time.UnixMilli(w.ledger.All()[0].Lease + 1)
+		w.mustHandle(nil, m)
+		w.wantAlerts(1, alert.Sent, 1)
+	}
+}
+
+// TestHintsStayUntilTheMarkIsWritten: the first of two rounds publishes, and cannot record it.
+func TestHintsStayUntilTheMarkIsWritten(t *testing.T) {
+	w := newWorld(t, levelRule, settings.Ordered)
+	var lines []string
+	for i := range 150 {
+		lines = append(lines, trade("AAPL", 80, float64(2*i), 2*i+1), trade("AAPL", 101, float64(2*i+1), 2*i+2))
+	}
+	w.fault = failNth("settle", 1, errDown)
+	m := msg("m1", "g", lines...)
+	for range 3 {
+		_, _ = w.handle(m)
+		w.now = w.now.Add(3 * time.Minute)
+	}
+	for _, r := range w.ledger.All() {
+		if r.Status != alert.Sent {
+			t.Fatalf("alert %s is %s for ever", r.ID, r.Status)
+		}
+	}
+}
+
+func TestOwnLeaseIsClaimedAgainOnceGivenBack(t *testing.T) {
+	w := newWorld(t, levelRule, settings.Ordered)
+	w.fault = failNth("publish", 1, errDown)
+	lines := []string{}
+	for i := range 150 {
+		lines = append(lines, trade("AAPL", 80, float64(2*i), 2*i+1), trade("AAPL", 101, float64(2*i+1), 2*i+2))
+	}
+	_, _ = w.handle(msg("m1", "g", lines...))
+	if released, claimed := w.count("release"), w.count("claim"); released == 0 || claimed == 0 {
+		t.Errorf("%d leases given back, %d alerts claimed: what was given back is anybody's", released, claimed)
+	}
+}
+
+func TestOutOfTimeWhileKeepingRejectsIsDeferred(t *testing.T) {
+	w := newWorld(t, levelRule, settings.Ordered)
+	w.fault = func(call string) error {
+		if call == "reject" {
+			w.now = w.now.Add(time.Minute)
+			return context.DeadlineExceeded
+		}
+		return nil
+	}
+	w.mustHandle([]string{"m1"}, msg("m1", "g", "nonsense"))
+	if w.metric(settings.MetricRecordsFailed) != 0 || w.metric(settings.MetricRecordsDeferred) != 1 {
+		t.Errorf("failed %d, deferred %d", w.metric(settings.MetricRecordsFailed), w.metric(settings.MetricRecordsDeferred))
+	}
+}
+
+func TestTooManyUnpublishedAlertsHoldTheSeries(t *testing.T) {
+	w := newWorld(t, levelRule, settings.Unordered)
+	var hints []alert.Hint
+	for i := range 2000 {
+		r := alert.Record{Alert: alert.Alert{ID: fmt.Sprint("old", i), Symbol: "AAPL"}, Status: alert.Pending, Owner: "other", Lease: w.now.Add(time.Minute).UnixMilli()}
+		if _, err := w.ledger.Commit(t.Context(), alert.Commit{ID: r.ID, Series: "AAPL|", Alerts: []alert.Record{r}}); err != nil {
+			t.Fatal(err)
+		}
+		hints = append(hints, alert.Hint{AlertID: r.ID})
+	}
+	if _, err := w.ledger.Commit(t.Context(), alert.Commit{ID: "s", Series: "AAPL|", State: &alert.Snapshot{Hints: hints}}); err != nil {
+		t.Fatal(err)
+	}
+	m := msg("m1", "", trade("AAPL", 101, 0, 1))
+	if ids, _ := w.handle(m); len(ids) != 1 {
+		t.Fatal("a series with 2000 unpublished alerts took another")
+	}
+	w.now = w.now.Add(2 * time.Minute)
+	for range 60 {
+		if ids, _ := w.handle(m); len(ids) == 0 {
+			break
+		}
+	}
+	if n := len(w.published); n < 51 {
+		t.Errorf("%d published once the leases were over: the series is stuck", n)
 	}
 }
 

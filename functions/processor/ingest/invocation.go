@@ -47,6 +47,8 @@ func (inv *invocation) decode(records []Record) {
 		if m.Format != "" && m.Format != "canonical" {
 			m.refused = []market.Refusal{{Reason: market.UnknownFormat, Raw: m.Body,
 				Detail: "the attribute \"format\" names no known dialect: leave it out, or send \"canonical\""}}
+			inv.count.eventsReceived++
+			inv.count.eventsRejected++
 			continue
 		}
 		// Against the time at which the message was sent: a refusal must not depend on when it is delivered.
@@ -85,7 +87,6 @@ func (inv *invocation) decode(records []Record) {
 // series, all of them in parallel, and then publishes what they fired together.
 func (inv *invocation) run(work, publish, end phase) {
 	active := slices.Clone(inv.series)
-	first := true
 	for len(active) > 0 {
 		if inv.over(work) {
 			for _, s := range active {
@@ -93,11 +94,9 @@ func (inv *invocation) run(work, publish, end phase) {
 			}
 			break
 		}
+		fresh := slices.DeleteFunc(slices.Clone(active), func(s *series) bool { return !s.unread })
 		active = inv.read(work, active)
-		if first {
-			inv.settleHinted(work, active)
-			first = false
-		}
+		inv.settleHinted(work, fresh)
 		var planned []*series
 		var plans []*plan
 		for _, s := range active {
@@ -191,9 +190,10 @@ func (inv *invocation) read(ctx phase, active []*series) []*series {
 	})
 }
 
-// settleHinted looks at the alerts that the delivered messages caused when they were applied before. One that is not
-// published is published by this invocation, or its message waits for the lease of the one that may.
-func (inv *invocation) settleHinted(ctx phase, active []*series) {
+// settleHinted looks, for series whose snapshot was just read, at the alerts that the delivered messages caused when they
+// were applied before, perhaps by the winner of a race a moment ago. One that is not published is published by this
+// invocation, or its message waits for the lease of the one that may.
+func (inv *invocation) settleHinted(ctx phase, fresh []*series) {
 	type hinted struct {
 		s       *series
 		message int
@@ -201,8 +201,8 @@ func (inv *invocation) settleHinted(ctx phase, active []*series) {
 	}
 	var all []hinted
 	var keys []alert.Key
-	for _, s := range active {
-		if len(s.snap.Hints) == 0 {
+	for _, s := range fresh {
+		if s.unread || len(s.snap.Hints) == 0 {
 			continue
 		}
 		symbol := s.parts[0].events[0].Symbol
@@ -251,8 +251,9 @@ func (inv *invocation) judge(ctx phase, s *series, message int, key alert.Key, r
 		s.settled[key.ID] = true
 		return
 	}
-	claimed := r.Owner == inv.owner
-	if !claimed && r.Lease < inv.cfg.Now().UnixMilli() {
+	over := r.Lease < inv.cfg.Now().UnixMilli()
+	claimed := r.Owner == inv.owner && !over
+	if over {
 		if r.Lease > 0 {
 			inv.count.pendingExpired++
 		}
@@ -297,6 +298,9 @@ func recoverTo(err *error, what string) {
 	}
 }
 
+// maxRecovered bounds the alerts of other messages that an invocation publishes as a favour, before its own work.
+const maxRecovered = 50
+
 // dropSettledHints looks, for the series that are about to write, whether the alerts hinted at are settled by now, and
 // takes the settled ones out of the plan. Alerts of other messages whose lease is over are recovered, best effort.
 func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*plan) {
@@ -326,7 +330,7 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 		for _, h := range state.Hints {
 			k := alert.Key{Symbol: s.parts[0].events[0].Symbol, ID: h.AlertID}
 			_, ours := p.causes[h.AlertID]
-			if r, ok := records[k]; !ours && (ok || err == nil) {
+			if r, ok := records[k]; !ours && (ok || err == nil) && (r.Status != alert.Pending || len(inv.outbox) < maxRecovered) {
 				inv.judge(ctx, s, recovered, k, r)
 			}
 		}
@@ -381,6 +385,10 @@ func (inv *invocation) commitOne(ctx phase, p *plan) (alert.CommitResult, error)
 		if err := errors.Join(inv.cfg.Queue.Reject(ctx, p.late)...); err != nil {
 			return alert.CommitResult{}, fmt.Errorf("keeping late events of a retried message: %w", err)
 		}
+	}
+	if p.commit.State != nil && len(p.commit.State.Hints) > maxHints {
+		return alert.CommitResult{}, fmt.Errorf("series %s has %d alerts that are not known to be published, more than %d: they must be published first",
+			p.commit.Series, len(p.commit.State.Hints), maxHints)
 	}
 	var existing []alert.Record
 	for i, chunk := range p.surplus {
@@ -454,13 +462,15 @@ func (inv *invocation) publish(ctx, end phase, n int) {
 			release = append(release, e)
 			continue
 		}
-		e.series.settled[e.record.ID] = true
 		settled, of = append(settled, e.record), append(of, e)
 	}
 	if len(settled) > 0 {
-		if err := inv.cfg.Ledger.Settle(end, settled); err != nil {
-			for _, e := range of {
+		err := inv.cfg.Ledger.Settle(end, settled)
+		for _, e := range of {
+			if err != nil {
 				inv.returnFor(end, e.message, fmt.Errorf("recording published alerts: %w", err))
+			} else {
+				e.series.settled[e.record.ID] = true
 			}
 		}
 	}

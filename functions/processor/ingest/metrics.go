@@ -13,7 +13,7 @@ type counters struct {
 	eventsReceived, eventsRejected, eventsLate, eventsRepeated int
 	alertsFired, alertsPublished, alertsFailed                 int
 	stateConflicts, statesRewarmed, pendingExpired, clocksSent int
-	latencies                                                  []int64 // milliseconds, the first of the batch
+	latencies                                                  []int64 // milliseconds, of the first alerts of the batch
 }
 
 // maxValues is how many values of one metric the Embedded Metric Format allows in a line.

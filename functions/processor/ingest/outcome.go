@@ -91,7 +91,7 @@ func (inv *invocation) forwardRefusals(ctx phase) {
 	}
 	for k, err := range inv.cfg.Queue.Reject(ctx, rejected) {
 		if err != nil {
-			inv.give(of[k], failed, time.Time{}, fmt.Errorf("keeping a refused event: %w", err))
+			inv.returnFor(ctx, of[k], fmt.Errorf("keeping a refused event: %w", err))
 		}
 	}
 }

@@ -48,12 +48,6 @@ func (p *plan) all() []alert.Record {
 	return append(slices.Concat(p.surplus...), p.commit.Alerts...)
 }
 
-// Limits of one commit, as the ledger has them.
-const (
-	maxAlerts      = 99
-	maxCommitBytes = 3_000_000
-)
-
 // recordBytes bounds the stored size of an alert from above: texts at their length, 40 bytes a number, and twice the
 // index's copy of them.
 func recordBytes(a *alert.Alert) int {
@@ -141,7 +135,7 @@ parts:
 				firedBy = append(firedBy, pt.message)
 				bytes += recordBytes(&fired[k])
 			}
-			if (len(fired) > maxAlerts || bytes > maxCommitBytes) && before > 0 {
+			if (len(fired) > alert.MaxCommitAlerts || bytes > alert.MaxCommitBytes) && before > 0 {
 				return nil, p.events, nil
 			}
 			p.events++
@@ -161,7 +155,7 @@ parts:
 		progress(alert.Whole)
 	}
 	due, moved := inv.due(s.snap.Due, state, last)
-	if !state.Changed() && len(fired) == 0 && !moved {
+	if !state.Changed() && len(fired) == 0 && !moved && !s.snap.Stale {
 		return p, 0, nil
 	}
 
@@ -176,8 +170,8 @@ parts:
 			hints = append(hints, alert.Hint{Message: m.id, AlertID: fired[i].ID})
 		}
 	}
-	for len(records) > maxAlerts {
-		n := min(len(records)-maxAlerts, maxAlerts)
+	for len(records) > alert.MaxCommitAlerts {
+		n := min(len(records)-alert.MaxCommitAlerts, alert.MaxCommitAlerts)
 		p.surplus, records = append(p.surplus, records[:n]), records[n:]
 	}
 	p.commit = alert.Commit{ID: inv.cfg.NewID(), Series: s.key, Alerts: records, State: &alert.Snapshot{
@@ -186,6 +180,10 @@ parts:
 	}}
 	return p, 0, nil
 }
+
+// maxHints bounds a series' snapshot, at about 80 bytes a hint, far below the 400 KB of an item: in an outage of SNS under
+// unordered delivery further messages of the series wait.
+const maxHints = 2000
 
 // Message identities kept per series. Ordered delivery repeats only what came last; unordered delivery can repeat
 // anything, and finds repetitions by identity alone.

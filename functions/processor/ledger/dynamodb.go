@@ -113,7 +113,7 @@ func (d *DynamoDB) ReadStates(ctx context.Context, series []string) (states map[
 		}
 		for _, it := range items {
 			name := text(it, settings.StatePartitionKey)
-			s, err := parseState(it)
+			s, err := d.parseState(it)
 			if err != nil {
 				bad[name] = fmt.Errorf("ledger: state of series %s in %s: %w", name, d.cfg.StateTable, err)
 				delete(states, name)
@@ -270,10 +270,8 @@ func (d *DynamoDB) transact(ctx context.Context, c *alert.Commit) (alert.CommitR
 }
 
 func (d *DynamoDB) transaction(c *alert.Commit, alerts []alert.Record) *dynamodb.TransactWriteItemsInput {
-	// The token covers an SDK's repetition of this very request. The number of alerts makes it another request once
-	// existing ones are dropped: a token must not be used again with other parameters.
-	token := fmt.Sprintf("%s-%d", c.ID, len(alerts))
-	in := &dynamodb.TransactWriteItemsInput{ClientRequestToken: &token}
+	// The SDK gives each call a token, with which its own retries are recognised; the commit's id serves beyond them.
+	in := &dynamodb.TransactWriteItemsInput{}
 	add := func(p *types.Put) {
 		p.ReturnValuesOnConditionCheckFailure = types.ReturnValuesOnConditionCheckFailureAllOld
 		in.TransactItems = append(in.TransactItems, types.TransactWriteItem{Put: p})

@@ -57,7 +57,7 @@ func alertKey(k alert.Key) item {
 	return item{settings.AlertsPartitionKey: str(k.Symbol), settings.AlertsSortKey: str(k.ID)}
 }
 
-func parseState(it item) (alert.Snapshot, error) {
+func (d *DynamoDB) parseState(it item) (alert.Snapshot, error) {
 	data, ok := it[attrData].(*types.AttributeValueMemberB)
 	if !ok {
 		return alert.Snapshot{}, fmt.Errorf("attribute %s is missing or no binary", attrData)
@@ -71,6 +71,9 @@ func parseState(it item) (alert.Snapshot, error) {
 		return s, err
 	}
 	s.Version = version
+	if expires, parseErr := strconv.ParseInt(text(it, settings.StateTTL), 10, 64); parseErr == nil {
+		s.Stale = time.Unix(expires, 0).Sub(d.cfg.Now()) < d.cfg.StateTTL/2
+	}
 	if s.Due, err = parseDue(it); err != nil {
 		return s, err
 	}

@@ -11,13 +11,6 @@ import (
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
 
-// MaxAlerts is the number of alerts that one commit can hold beside the series' state: a DynamoDB transaction has at
-// most 100 actions.
-const MaxAlerts = 99
-
-// MaxCommitBytes bounds the alerts of one commit, so that a transaction stays below DynamoDB's 4 MB.
-const MaxCommitBytes = 3_000_000
-
 // shard spreads alerts by id, and series, evenly over n partitions of an index.
 func shard(name string, n int) int {
 	h := fnv.New32a()
@@ -33,7 +26,7 @@ func DayShard(eventTime int64, alertID string) string {
 
 // checkCommit refuses what no adapter can store, so that both refuse the same.
 func checkCommit(c *alert.Commit) error {
-	limit := MaxAlerts
+	limit := alert.MaxCommitAlerts
 	if c.State == nil {
 		limit++
 	}

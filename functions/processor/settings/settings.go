@@ -11,21 +11,21 @@ import (
 
 // The names of the environment's variables.
 const (
-	EnvEnvironment     = "ENVIRONMENT"       // the suffix: "prod"
-	EnvQueueURL        = "QUEUE_URL"         // the market data queue
-	EnvRejectsQueueURL = "REJECTS_QUEUE_URL" // refused events
-	EnvAlertsTable     = "ALERTS_TABLE"
-	EnvStateTable      = "STATE_TABLE"
-	EnvAlertTopicARN   = "ALERT_TOPIC_ARN"
-	EnvDelivery        = "DELIVERY"           // a Delivery
-	EnvRulesFile       = "RULES_FILE"         // path of the rules, relative to the function's folder
-	EnvLateness        = "LATENESS"           // a Go duration
-	EnvClockSkew       = "CLOCK_SKEW"         // a Go duration
-	EnvAlertTTL        = "ALERT_TTL"          // a Go duration, "0s" = alerts are kept
-	EnvStateTTL        = "STATE_TTL"          // a Go duration
-	EnvMaxRetryDelay   = "MAX_RETRY_DELAY"    // a Go duration: the queue's visibility timeout
-	EnvMaxConcurrency  = "SERIES_CONCURRENCY" // series committed at the same time
-	EnvClock           = "CLOCK"              // a Clock
+	EnvEnvironment       = "ENVIRONMENT"       // the suffix: "prod"
+	EnvQueueURL          = "QUEUE_URL"         // the market data queue
+	EnvRejectsQueueURL   = "REJECTS_QUEUE_URL" // refused events
+	EnvAlertsTable       = "ALERTS_TABLE"
+	EnvStateTable        = "STATE_TABLE"
+	EnvAlertTopicARN     = "ALERT_TOPIC_ARN"
+	EnvDelivery          = "DELIVERY"           // a Delivery
+	EnvRulesFile         = "RULES_FILE"         // path of the rules, relative to the function's folder
+	EnvLateness          = "LATENESS"           // a Go duration
+	EnvClockSkew         = "CLOCK_SKEW"         // a Go duration
+	EnvAlertTTL          = "ALERT_TTL"          // a Go duration, "0s" = alerts are kept
+	EnvStateTTL          = "STATE_TTL"          // a Go duration
+	EnvMaxRetryDelay     = "MAX_RETRY_DELAY"    // a Go duration: the queue's visibility timeout
+	EnvSeriesConcurrency = "SERIES_CONCURRENCY" // series committed at the same time
+	EnvClock             = "CLOCK"              // a Clock
 )
 
 // Delivery is how the market data queue orders messages.
@@ -194,10 +194,10 @@ func FromEnv(getenv func(string) string) (Settings, error) {
 	if s.RulesFile == "" {
 		s.RulesFile = DefaultRulesFile
 	}
-	if v := getenv(EnvMaxConcurrency); v != "" {
+	if v := getenv(EnvSeriesConcurrency); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 {
-			errs = append(errs, fmt.Errorf("%s is %q: give a whole number of at least 1", EnvMaxConcurrency, v))
+			errs = append(errs, fmt.Errorf("%s is %q: give a whole number of at least 1", EnvSeriesConcurrency, v))
 		}
 		s.SeriesConcurrency = n
 	}

@@ -77,8 +77,7 @@ func deployedAnswers() map[string]func(string) (int, string) {
 		"DescribeRule": says(`{"Arn":"arn:aws:events:eu-central-1:123456789012:rule/market-data-clock-t","State":"ENABLED","ScheduleExpression":"rate(1 minute)"}`),
 		"ListTargetsByRule": says(`{"Targets":[{"Id":"processor","Arn":"f","Input":"{\"clock\":\"tick\"}",
 			"RetryPolicy":{"MaximumEventAgeInSeconds":60,"MaximumRetryAttempts":0}}]}`),
-		"GET /2015-03-31/functions/data-processor-t/policy": says(`{"Policy":"{\"Statement\":[{\"Principal\":{\"Service\":\"events.amazonaws.com\"},\"Condition\":{\"ArnLike\":
-			{\"AWS:SourceArn\":\"arn:aws:events:eu-central-1:123456789012:rule/market-data-clock-t\"}}}]}"}`),
+		"GET /2015-03-31/functions/data-processor-t/policy":              says(`{"Policy":"{\"Statement\":[{\"Principal\":{\"Service\":\"events.amazonaws.com\"},\"Condition\":{\"ArnLike\":{\"AWS:SourceArn\":\"arn:aws:events:eu-central-1:123456789012:rule/market-data-clock-t\"}}}]}"}`),
 		"GET /2019-09-25/functions/data-processor-t/event-invoke-config": says(`{"MaximumEventAgeInSeconds":60,"MaximumRetryAttempts":0}`),
 		"DescribeLogGroups": says(`{"logGroups":[{"logGroupName":"/aws/lambda/data-processor-t","retentionInDays":30,"kmsKeyId":"` + key + `"}]}`),
 		"DescribeAlarms":    says(`<R><DescribeAlarmsResult><MetricAlarms>` + alarms.String() + `</MetricAlarms></DescribeAlarmsResult></R>`),
