@@ -55,8 +55,8 @@ func newLogger(w io.Writer, getenv func(string) string) *slog.Logger {
 	}}))
 }
 
-// publishConcurrency bounds the SNS calls under way at the same time.
-const publishConcurrency = 8
+// callConcurrency bounds the calls of SNS, and those of SQS, under way at the same time.
+const callConcurrency = 8
 
 // callTimeout ends a call that hangs, so that the retry after it still falls into the invocation.
 const callTimeout = 8 * time.Second
@@ -89,13 +89,13 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 	store := ledger.NewDynamoDB(tables, ledger.Config{
 		AlertsTable: s.AlertsTable, StateTable: s.StateTable, AlertTTL: s.AlertTTL, StateTTL: s.StateTTL,
 	})
-	market := &queue.SQS{API: queues, QueueURL: s.QueueURL, RejectsURL: s.RejectsQueueURL}
+	market := &queue.SQS{API: queues, QueueURL: s.QueueURL, RejectsURL: s.RejectsQueueURL, Concurrency: callConcurrency}
 	h, err := ingest.New(ingest.Config{
 		Environment:       s.Environment,
 		Delivery:          s.Delivery,
 		Engine:            rules.Engine(alert.Options{Lateness: s.Lateness, Ordered: s.Delivery == settings.Ordered}),
 		Ledger:            store,
-		Notifier:          &notify.SNS{API: topics, TopicARN: s.AlertTopicARN, Concurrency: publishConcurrency},
+		Notifier:          &notify.SNS{API: topics, TopicARN: s.AlertTopicARN, Concurrency: callConcurrency},
 		Queue:             market,
 		Timetable:         store,
 		Clocks:            market,

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -39,6 +40,8 @@ type SQS struct {
 	API        SQSAPI
 	QueueURL   string // market data
 	RejectsURL string
+	// Concurrency bounds the sends under way at the same time; 0 or 1 = one after the other, without goroutines.
+	Concurrency int
 }
 
 // outgoing is one message that is to be sent.
@@ -46,6 +49,7 @@ type outgoing struct {
 	entry types.SendMessageBatchRequestEntry
 	of    int // index of the refused event or of the message of clock events
 	size  int
+	err   error
 }
 
 // Reject sends the refused events to the rejects queue and returns one error per event, nil where it was kept. A body
@@ -66,7 +70,7 @@ func (s *SQS) SendClocks(ctx context.Context, clocks []alert.ClockMessage) []err
 	errs := make([]error, len(clocks))
 	messages := make([]outgoing, len(clocks))
 	for i := range clocks {
-		messages[i] = outgoing{types.SendMessageBatchRequestEntry{MessageBody: &clocks[i].Body}, i, len(clocks[i].Body)}
+		messages[i] = outgoing{entry: types.SendMessageBatchRequestEntry{MessageBody: &clocks[i].Body}, of: i, size: len(clocks[i].Body)}
 		if clocks[i].Group != "" {
 			messages[i].entry.MessageGroupId, messages[i].entry.MessageDeduplicationId = &clocks[i].Group, &clocks[i].ID
 		}
@@ -77,18 +81,37 @@ func (s *SQS) SendClocks(ctx context.Context, clocks []alert.ClockMessage) []err
 
 // sendAll sends messages in as few calls as their number and their bytes allow. Errors go to errs, by outgoing.of.
 func (s *SQS) sendAll(ctx context.Context, url, queue string, messages []outgoing, errs []error) {
-	for len(messages) > 0 {
+	var batches [][]outgoing
+	for rest := messages; len(rest) > 0; {
 		n, size := 0, 0
-		for n < len(messages) && n < maxEntries && (n == 0 || size+messages[n].size <= maxBytes) {
-			size += messages[n].size
+		for n < len(rest) && n < maxEntries && (n == 0 || size+rest[n].size <= maxBytes) {
+			size += rest[n].size
 			n++
 		}
-		s.send(ctx, url, queue, messages[:n], errs)
-		messages = messages[n:]
+		batches, rest = append(batches, rest[:n]), rest[n:]
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, max(s.Concurrency, 1))
+	for _, batch := range batches {
+		if s.Concurrency <= 1 {
+			s.send(ctx, url, queue, batch)
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			s.send(ctx, url, queue, batch)
+		})
+	}
+	wg.Wait()
+	for i := range messages {
+		if m := &messages[i]; m.err != nil {
+			errs[m.of] = errors.Join(errs[m.of], m.err)
+		}
 	}
 }
 
-func (s *SQS) send(ctx context.Context, url, queue string, batch []outgoing, errs []error) {
+func (s *SQS) send(ctx context.Context, url, queue string, batch []outgoing) {
 	in := &sqs.SendMessageBatchInput{QueueUrl: &url}
 	for i := range batch {
 		batch[i].entry.Id = aws.String(strconv.Itoa(i))
@@ -96,12 +119,11 @@ func (s *SQS) send(ctx context.Context, url, queue string, batch []outgoing, err
 	}
 	out, err := s.API.SendMessageBatch(ctx, in)
 	for i := range batch {
-		of := batch[i].of
 		switch {
 		case err != nil:
-			errs[of] = errors.Join(errs[of], fmt.Errorf("queue: sending %d messages to %s: %w", len(batch), queue, err))
+			batch[i].err = fmt.Errorf("queue: sending %d messages to %s: %w", len(batch), queue, err)
 		case !slices.ContainsFunc(out.Successful, func(r types.SendMessageBatchResultEntry) bool { return aws.ToString(r.Id) == strconv.Itoa(i) }):
-			errs[of] = errors.Join(errs[of], fmt.Errorf("queue: %s did not take a message: %s", queue, failureCode(out.Failed, i)))
+			batch[i].err = fmt.Errorf("queue: %s did not take a message: %s", queue, failureCode(out.Failed, i))
 		}
 	}
 }
@@ -143,7 +165,7 @@ func compose(of int, r *market.Rejected) []outgoing {
 		body = " " // SQS takes no empty body
 	}
 	if size+len(body) <= maxBytes {
-		return []outgoing{{types.SendMessageBatchRequestEntry{MessageBody: &body, MessageAttributes: attributes}, of, size + len(body)}}
+		return []outgoing{{entry: types.SendMessageBatchRequestEntry{MessageBody: &body, MessageAttributes: attributes}, of: of, size: size + len(body)}}
 	}
 	first := cut(body, len(body)/2)
 	var out []outgoing
@@ -154,7 +176,7 @@ func compose(of int, r *market.Rejected) []outgoing {
 		for name, v := range attributes {
 			part[name] = v
 		}
-		out = append(out, outgoing{types.SendMessageBatchRequestEntry{MessageBody: &b, MessageAttributes: part}, of, size + len(AttrPart) + len("String1/2") + len(b)})
+		out = append(out, outgoing{entry: types.SendMessageBatchRequestEntry{MessageBody: &b, MessageAttributes: part}, of: of, size: size + len(AttrPart) + len("String1/2") + len(b)})
 	}
 	return out
 }

@@ -524,3 +524,45 @@ func TestAttributeNames(t *testing.T) {
 		t.Errorf("attributes %q, want %q", got, want)
 	}
 }
+
+// slow is an SQS whose sends wait for each other: n of them must be under way at the same time.
+type slow struct {
+	queue.SQSAPI
+	arrived chan bool
+	release chan bool
+}
+
+func (s *slow) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	s.arrived <- true
+	<-s.release
+	out := &sqs.SendMessageBatchOutput{}
+	for _, e := range in.Entries {
+		if *e.MessageBody == "bad" {
+			out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: e.Id, Code: aws.String("Broken")})
+			continue
+		}
+		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id})
+	}
+	return out, nil
+}
+
+func TestRejectsAreSentConcurrently(t *testing.T) {
+	api := &slow{arrived: make(chan bool), release: make(chan bool)}
+	s := &queue.SQS{API: api, Concurrency: 4}
+	rejected := make([]market.Rejected, 40)
+	for i := range rejected {
+		rejected[i].Body = "x"
+	}
+	rejected[25].Body = "bad"
+	result := make(chan []error)
+	go func() { result <- s.Reject(t.Context(), rejected) }()
+	for range 4 {
+		<-api.arrived // a send that waited for the one before it would never arrive
+	}
+	close(api.release)
+	for i, err := range <-result {
+		if (err != nil) != (i == 25) {
+			t.Errorf("event %d: %v", i, err)
+		}
+	}
+}
