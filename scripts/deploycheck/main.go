@@ -144,8 +144,8 @@ func resources(ctx context.Context, cfg aws.Config, o options, r *stackcheck.Rep
 // twice within the minute of cooldown. Six more series hold trades at 200, of which the first is a level and a block.
 //
 // A trade series is at 105.5 from trade 5 to 18, and falls below its average after the top at 111.5. One series begins
-// with a vendor's bar and a silence of ten minutes, one ends with a halt; its minute of three rising trades is closed by
-// the clock.
+// with a vendor's bar and a silence of ten minutes. One ends with a halt: its last minute, the only one that rises, is
+// closed by the clock.
 var wantByRule = map[string]int{
 	"CheckLevel":   6 + 6,
 	"CheckBlock":   6 + 6,

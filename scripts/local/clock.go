@@ -51,15 +51,16 @@ func (p *pipeline) follow(ctx context.Context, file string, at int64) error {
 	}
 	// Two events in a row: a single wrong timestamp must not close everybody's bars.
 	f.now, f.before = max(f.now, min(at, f.before)), at
-	if !f.timed || f.now/tickEvery == f.minute {
+	// A standard queue that is emptied once a minute would hardly shuffle: there the clock waits for the feed's end.
+	if !f.timed || f.now/tickEvery == f.minute || p.delivery == settings.Unordered {
 		return nil
 	}
 	f.minute = f.now / tickEvery
 	return p.tick(ctx, f.now)
 }
 
-// tick has everything processed that was read, and then the series told the time that are due. Until the lateness is
-// over, an event may still come that belongs before the clock.
+// tick has everything processed that was read, and then the series told the time that are due, by the deployed rule:
+// event deadline + the feed's lag + the clock's grace, for what is not in order between series.
 func (p *pipeline) tick(ctx context.Context, now int64) error {
 	if err := p.drain(ctx); err != nil || !p.time.timed {
 		return err
@@ -69,7 +70,7 @@ func (p *pipeline) tick(ctx context.Context, now int64) error {
 	}
 	told := false
 	for _, s := range p.inOrder {
-		if at := now - s.timer.lag - int64(settings.DefaultLateness); s.timer.ok && s.timer.due <= at {
+		if at := now - s.timer.lag - int64(settings.ClockGrace); s.timer.ok && s.timer.due <= at {
 			told = true
 			if err := p.tell(ctx, s, at); err != nil {
 				return err

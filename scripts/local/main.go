@@ -33,6 +33,9 @@ Alerts are shown as they fire. --alerts writes all of them, those of rules with 
 ends: one JSON object per line, sorted by alert_id and symbol. With ordered delivery the file depends on feed and rules
 alone, not on --pack, --batch, --concurrency or --speed.
 
+Where rules wait for time (bars built from trades, "for", silence, quotes), series that have gone quiet are sent clock
+events by event time, as in the deployed system, and after the feed's end until nothing waits any more.
+
 Ctrl-C ends the run after the batch at hand, with the summary of what was done.
 
 Exit code: 0 every event is accounted for, 1 failure or interruption, 2 bad usage.

@@ -57,7 +57,8 @@ func (x *eval) compared(a, b float64) bool {
 	return true
 }
 
-// valueType is the type of an expression. A badType has been reported, and what contains it is not.
+// valueType is the type of an expression. A badType has been reported and could be any: what contains it is only
+// reported if it is wrong whatever that is.
 type valueType uint8
 
 const (
@@ -258,7 +259,23 @@ type compiler struct {
 
 func (c *compiler) fault(n ast.Node, format string, args ...any) node {
 	c.faults = append(c.faults, fault{n.Location().From, fmt.Sprintf(format, args...)})
-	return node{}
+	return node{text: "…", binding: bindAtom}
+}
+
+// broken reports a fault in a part whose type is known all the same. Like a part with a wrong operand, it has no
+// functions that could be called.
+func (c *compiler) broken(typ valueType, text string, n ast.Node, format string, args ...any) node {
+	c.fault(n, format, args...)
+	return node{typ: typ, text: text, binding: bindAtom}
+}
+
+// inside compiles the parts of one that is refused, for their mistakes.
+func (c *compiler) inside(parts ...ast.Node) {
+	for _, n := range parts {
+		if _, closure := n.(*ast.PredicateNode); n != nil && !closure {
+			c.compile(n)
+		}
+	}
 }
 
 func (c *compiler) compile(n ast.Node) node {
@@ -288,22 +305,29 @@ func (c *compiler) compile(n ast.Node) node {
 		if callee, ok := n.Callee.(*ast.IdentifierNode); ok {
 			return c.call(n, callee.Value, n.Arguments)
 		}
+		c.inside(n.Arguments...)
 		return c.fault(n, "methods do not exist in rules: use values, operators and the functions %s", functionNames())
 	case *ast.ConditionalNode:
 		at := ast.Node(n)
 		if !n.Ternary { // the parser gives "if" no location
 			at = n.Cond
 		}
+		c.inside(n.Cond, n.Exp1, n.Exp2)
 		return c.fault(at, `"? :" and "if" are not part of the language: use "and", "or", "not", or two rules`)
 	case *ast.VariableDeclaratorNode:
+		c.inside(n.Value)
 		return c.fault(n, `"let" is not part of the language: write the expression out`)
 	case *ast.SequenceNode:
+		c.inside(n.Nodes...)
 		return c.fault(n, `";" is not part of the language: a rule has one expression`)
 	case *ast.NilNode:
 		return c.fault(n, `"nil" is not part of the language: a rule is not evaluated while a value it compares is absent`)
 	case *ast.MemberNode, *ast.ChainNode, *ast.SliceNode:
 		return c.fault(n, `"." and "[]" are not part of the language: values are plain names (%s)`, strings.Join(namesOn(c.on), ", "))
 	default: // arrays, maps, closures, bytes
+		if list, ok := n.(*ast.ArrayNode); ok {
+			c.inside(list.Nodes...)
+		}
 		return c.fault(n, "lists, maps and closures are not part of the language: use values, comparisons and the functions %s", functionNames())
 	}
 }
@@ -331,7 +355,7 @@ func (c *compiler) literal(n ast.Node) node {
 	text := strings.ReplaceAll(string(c.src[loc.From:min(loc.To, len(c.src))]), "_", "")
 	v, err := strconv.ParseFloat(text, 64)
 	if err != nil || len(text) > 1 && strings.ContainsAny(text[1:2], "xXbBoO") {
-		return c.fault(n, "%s is not a decimal number: write digits, as in 1000 or 0.25", text)
+		return c.broken(numberType, text, n, "%s is not a decimal number: write digits, as in 1000 or 0.25", text)
 	}
 	if d, err := market.ParseDecimal(text); err == nil {
 		v = d.Float()
@@ -352,7 +376,7 @@ func (c *compiler) identifier(n *ast.IdentifierNode) node {
 	if i := slices.Index(dayValues[:], name); i >= 0 {
 		inputs, ok := dayInputs[c.on]
 		if !ok {
-			return c.fault(n, "%q has no meaning on: %s, which has %s", name, kindNames[c.on], strings.Join(namesOn(c.on), ", "))
+			return c.broken(numberType, name, n, "%q has no meaning on: %s, which has %s", name, kindNames[c.on], strings.Join(namesOn(c.on), ", "))
 		}
 		out := c.slot(slotDef{text: name, function: name, args: inputsOf(c.on, inputs[i:i+1]), daily: true, restarts: true})
 		out.decimal = true
@@ -362,14 +386,14 @@ func (c *compiler) identifier(n *ast.IdentifierNode) node {
 	v, ok := valuesOn[c.on][name]
 	if !ok {
 		for other, values := range valuesOn {
-			if _, there := values[name]; there {
-				return c.fault(n, "%q is a value of on: %s; on: %s has %s", name, kindNames[other], kindNames[c.on], strings.Join(namesOn(c.on), ", "))
+			if v, there := values[name]; there {
+				return c.broken(v.typ, name, n, "%q is a value of on: %s; on: %s has %s", name, kindNames[other], kindNames[c.on], strings.Join(namesOn(c.on), ", "))
 			}
 		}
 		if slices.Contains(functionList(), name) {
-			return c.fault(n, "%q is a function: call it, as in %s", name, usage(name))
+			return c.broken(badType, name, n, "%q is a function: call it, as in %s", name, usage(name))
 		}
-		return c.fault(n, "unknown name %q: %s", name, didYouMean(name, namesOn(c.on)))
+		return c.broken(badType, name, n, "unknown name %q: %s", name, didYouMean(name, namesOn(c.on)))
 	}
 	i := v.index
 	out := node{typ: v.typ, text: name, binding: bindAtom, decimal: v.decimal, enum: v.enum}
@@ -404,44 +428,41 @@ func (c *compiler) unary(n *ast.UnaryNode) node {
 	a := c.compile(n.Node)
 	switch n.Operator {
 	case "-", "+":
-		if a.typ != numberType {
-			return c.mismatch(n, n.Operator, numberType, a)
-		}
-		if n.Operator == "+" {
+		c.mismatch(n, n.Operator, numberType, a)
+		if n.Operator == "+" && a.typ == numberType {
 			return a
 		}
-		if a.constant {
+		if a.constant && a.typ == numberType {
 			return constantNumber(-a.num)
 		}
 		f := a.number
 		return node{typ: numberType, number: func(x *eval) float64 { return -f(x) }, text: "-" + a.inParentheses(bindAtom), binding: bindUnary, daily: a.daily}
 	case "not", "!":
-		if a.typ != boolType {
-			return c.mismatch(n, "not", boolType, a)
-		}
+		c.mismatch(n, "not", boolType, a)
 		f := a.boolean
 		return node{typ: boolType, boolean: func(x *eval) bool { return !f(x) }, constant: a.constant, text: "not " + a.inParentheses(bindAtom), binding: bindUnary}
 	}
 	return c.fault(n, "the operator %q is not part of the language", n.Operator)
 }
 
-// mismatch reports operands of the wrong type, once.
-func (c *compiler) mismatch(n ast.Node, operator string, want valueType, operands ...node) node {
+// mismatch reports each operand of a wrong type, and tells whether all are right.
+func (c *compiler) mismatch(n ast.Node, operator string, want valueType, operands ...node) (right bool) {
+	right = true
 	for _, o := range operands {
+		if o.typ == want {
+			continue
+		}
+		right = false
 		if o.typ == badType {
-			return node{}
+			continue
 		}
-	}
-	for _, o := range operands {
-		if o.typ != want {
-			remedy := "compare numbers with numbers, texts with texts"
-			if want == boolType {
-				remedy = fmt.Sprintf("put a comparison in parentheses, as in %s (price > 100)", operator)
-			}
-			return c.fault(n, "%q needs a %s, but %s is a %s: %s", operator, want, o.text, o.typ, remedy)
+		remedy := "compare numbers with numbers, texts with texts"
+		if want == boolType {
+			remedy = fmt.Sprintf("put a comparison in parentheses, as in %s (price > 100)", operator)
 		}
+		c.fault(n, "%q needs a %s, but %s is a %s: %s", operator, want, o.text, o.typ, remedy)
 	}
-	return node{}
+	return right
 }
 
 func (c *compiler) binary(n *ast.BinaryNode) node {
@@ -464,9 +485,7 @@ func (c *compiler) logic(n *ast.BinaryNode, a, b node) node {
 	if n.Operator == "or" || n.Operator == "||" {
 		operator, binding = "or", bindOr
 	}
-	if a.typ != boolType || b.typ != boolType {
-		return c.mismatch(n, operator, boolType, a, b)
-	}
+	c.mismatch(n, operator, boolType, a, b)
 	out := node{typ: boolType, constant: a.constant && b.constant, binding: binding,
 		text: a.inParentheses(binding) + " " + operator + " " + b.inParentheses(binding+1)}
 	f, g := a.boolean, b.boolean
@@ -487,7 +506,7 @@ func (c *compiler) comparison(n *ast.BinaryNode, a, b node) node {
 	case a.typ == textType && b.typ == textType:
 		for _, pair := range [][2]node{{a, b}, {b, a}} {
 			if enum, lit := pair[0].enum, pair[1]; enum != nil && lit.constant && !slices.Contains(enum, lit.lit) {
-				return c.fault(n, "%s is never %s: %s", pair[0].text, lit.text, didYouMean(lit.lit, enum))
+				c.fault(n, "%s is never %s: %s", pair[0].text, lit.text, didYouMean(lit.lit, enum))
 			}
 		}
 		f, g := a.str, b.str
@@ -497,15 +516,17 @@ func (c *compiler) comparison(n *ast.BinaryNode, a, b node) node {
 		case "!=":
 			out.boolean = func(x *eval) bool { return f(x) != g(x) }
 		default:
-			return c.fault(n, "texts have no order: compare them with == or !=")
+			c.fault(n, textOrder)
 		}
 		return out
-	case a.typ != numberType || b.typ != numberType:
-		want := numberType
-		if a.typ == textType || b.typ == textType {
-			want = textType
+	case a.typ == textType || b.typ == textType:
+		c.mismatch(n, n.Operator, textType, a, b)
+		if (a.typ == badType || b.typ == badType) && n.Operator != "==" && n.Operator != "!=" {
+			c.fault(n, textOrder)
 		}
-		return c.mismatch(n, n.Operator, want, a, b)
+		return out
+	case !c.mismatch(n, n.Operator, numberType, a, b):
+		return out
 	}
 	for _, side := range []node{a, b} {
 		if side.constant {
@@ -519,6 +540,8 @@ func (c *compiler) comparison(n *ast.BinaryNode, a, b node) node {
 	out.boolean = compareNumbers(n.Operator, a, b)
 	return out
 }
+
+const textOrder = "texts have no order: compare them with == or !="
 
 // compareNumbers has closures of its own for the most common comparison, of something with a constant.
 func compareNumbers(operator string, a, b node) func(*eval) bool {
@@ -553,9 +576,7 @@ func compareNumbers(operator string, a, b node) func(*eval) bool {
 }
 
 func (c *compiler) arithmetic(n *ast.BinaryNode, a, b node) node {
-	if a.typ != numberType || b.typ != numberType {
-		return c.mismatch(n, n.Operator, numberType, a, b)
-	}
+	right := c.mismatch(n, n.Operator, numberType, a, b)
 	binding := bindAdd
 	if n.Operator == "*" || n.Operator == "/" {
 		binding = bindMultiply
@@ -572,12 +593,13 @@ func (c *compiler) arithmetic(n *ast.BinaryNode, a, b node) node {
 	default:
 		out.number = func(x *eval) float64 { return f(x) / g(x) }
 	}
-	return c.fold(n, out, a.constant && b.constant)
+	return c.fold(n, out, right && a.constant && b.constant)
 }
 
 func (c *compiler) call(n ast.Node, name string, args []ast.Node) node {
 	from := n.Location().From
 	if from >= 2 && string(c.src[from-2:from]) == "::" || len(args) > 0 && args[0] != nil && args[0].Location().From < from {
+		c.inside(args...)
 		return c.fault(n, `"|" and "::" are not part of the language: write %s(…)`, name)
 	}
 	if name == "sum" && len(args) == 2 {
@@ -591,17 +613,19 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) node {
 	}
 	arity, ok := functions[name]
 	if !ok {
+		c.inside(args...)
 		if slices.Contains(namesOn(c.on), name) {
-			return c.fault(n, "%q is a value: write it without parentheses", name)
+			return c.broken(badType, name, n, "%q is a value: write it without parentheses", name)
 		}
-		return c.fault(n, "unknown function %s(): %s", name, didYouMean(name, functionList()))
+		return c.broken(badType, name+"(…)", n, "unknown function %s(): %s", name, didYouMean(name, functionList()))
 	}
 	if len(args) < arity.least || len(args) > arity.most {
+		c.inside(args...)
 		want := strconv.Itoa(arity.least)
 		if arity.most > arity.least {
 			want = fmt.Sprintf("%d to %d", arity.least, arity.most)
 		}
-		return c.fault(n, "%s() takes %s arguments, not %d", name, want, len(args))
+		return c.broken(numberType, name+"(…)", n, "%s() takes %s arguments, not %d", name, want, len(args))
 	}
 	constant, texts, fs := true, make([]string, len(args)), make([]func(*eval) float64, len(args))
 	compiled := make([]node, len(args))
@@ -610,11 +634,7 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) node {
 		compiled[i], texts[i], fs[i] = a, a.text, a.number
 		constant = constant && a.constant
 	}
-	for i := range compiled {
-		if compiled[i].typ != numberType {
-			return c.mismatch(n, name, numberType, compiled...)
-		}
-	}
+	constant = c.mismatch(n, name, numberType, compiled...) && constant
 	out := node{typ: numberType, text: name + "(" + strings.Join(texts, ", ") + ")", binding: bindAtom}
 	for i := range compiled {
 		out.daily = out.daily || compiled[i].daily
@@ -624,7 +644,7 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) node {
 	case "abs":
 		out.number = func(x *eval) float64 { return math.Abs(f(x)) }
 	case "log":
-		out.number = func(x *eval) float64 { return math.Log(f(x)) }
+		out.number = func(x *eval) float64 { return logarithm(f(x)) }
 	case "sqrt":
 		out.number = func(x *eval) float64 { return math.Sqrt(f(x)) }
 	case "min":
@@ -688,14 +708,22 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 	if h.factor {
 		want++
 	}
+	broken := node{typ: numberType, text: name + "(…)", binding: bindAtom}
+	if h.series == 2 {
+		broken.typ, broken.momentary = boolType, true
+	}
 	if len(args) != want {
-		return c.fault(n, "%s() takes %d arguments, not %d: write %s", name, want, len(args), usage(name))
+		c.inside(args...)
+		c.fault(n, "%s() takes %d arguments, not %d: write %s", name, want, len(args), usage(name))
+		return broken
 	}
 	d := slotDef{function: name}
 	if h.inputs != nil {
 		inputs, ok := h.inputs[c.on]
 		if !ok {
-			return c.fault(n, "%s() has no meaning on: %s, use it on: bar", name, kindNames[c.on])
+			c.inside(args...)
+			c.fault(n, "%s() has no meaning on: %s, use it on: bar", name, kindNames[c.on])
+			return broken
 		}
 		d.args, d.daily, d.restarts = inputsOf(c.on, inputs), name == "vwap", name == "vwap"
 	}
@@ -726,9 +754,10 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 	}
 	switch {
 	case bad:
-		return node{}
+		return broken
 	case constant:
-		return c.fault(n, "%s(%s) never changes: use a value, as in %s(%s)", name, strings.Join(texts, ", "), name, namesOn(c.on)[0])
+		c.fault(n, "%s(%s) never changes: use a value, as in %s(%s)", name, strings.Join(texts, ", "), name, namesOn(c.on)[0])
+		return broken
 	}
 	d.text = name + "(" + strings.Join(texts, ", ") + ")"
 	out := c.slot(d)
@@ -784,7 +813,7 @@ func (c *compiler) fold(n ast.Node, out node, constant bool) node {
 	}
 	v := out.number(nil)
 	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return c.fault(n, "%s is not a number: the rule would never be evaluated", out.text)
+		return c.broken(numberType, out.text, n, "%s is not a number: the rule would never be evaluated", out.text)
 	}
 	return constantNumber(v)
 }

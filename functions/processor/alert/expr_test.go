@@ -184,8 +184,8 @@ func TestExpressionsRefused(t *testing.T) {
 // "collects ALL errors"
 func TestExpressionReportsEveryMistake(t *testing.T) {
 	_, faults := compileCondition(`prce > 1 and sizee < 2 and side > "x" and foo(1) > 2 and sma(price, 0) > 1`, market.Trade)
-	if len(faults) != 5 {
-		t.Errorf("%d faults, want 5: %v", len(faults), faults)
+	if len(faults) != 6 {
+		t.Errorf("%d faults, want 6: %v", len(faults), faults)
 	}
 }
 
@@ -218,6 +218,65 @@ func TestValueAndOperands(t *testing.T) {
 		}
 		if math.Abs(got-want.value) > 1e-9 || math.IsNaN(got) != math.IsNaN(want.value) {
 			t.Errorf("%s: value %v, want %v", expr, got, want.value)
+		}
+	}
+}
+
+// "ALL errors at once": a mistake hides none beside it, nor one that the part around it makes whatever the part means.
+func TestErrorsDoNotHideErrors(t *testing.T) {
+	const unknown = `unknown name "prise"`
+	for expr, want := range map[string][]string{
+		"prise > 100 and size":              {unknown, `"and" needs a true or false, but size is a number`},
+		"size and prise > 100":              {unknown, `"and" needs a true or false, but size is a number`},
+		"price and size":                    {"but price is a number", "but size is a number"},
+		"prise > (size > 1)":                {unknown, `but size > 1 is a true or false`},
+		`prise < "x"`:                       {unknown, "texts have no order"},
+		`prise == "x"`:                      {unknown},
+		"prise and size > 1":                {unknown},
+		"(prise > 1) > 2":                   {unknown, `">" needs a number`},
+		"not (prise + 1)":                   {unknown, `"not" needs a true or false, but prise + 1 is a number`},
+		"prise + side > 1":                  {unknown, `"+" needs a number, but side is a text`},
+		"-prise and true":                   {unknown, `"and" needs`},
+		"prise + 1":                         {unknown, "condition that is true or false"},
+		"min(prise, side) > 1":              {unknown, `"min" needs a number, but side is a text`},
+		"min(side, venue) > 1":              {"but side is a text", "but venue is a text"},
+		"abs(prise, size) > 1":              {unknown, "abs() takes 1 arguments"},
+		"foo(prise) > 1":                    {unknown, "unknown function foo()"},
+		"sma(prise, 0) > 1":                 {unknown, "lengths are whole numbers"},
+		"sma(prise) and sma(side, 3) > 1":   {unknown, "sma() takes 2", `but side is a text`, `"and" needs`},
+		"crossover(prise, 1) > 1":           {unknown, `">" needs a number`},
+		"crossover(prise) > 1":              {unknown, "crossover() takes 2", `">" needs a number`},
+		"atr(prise) > 1":                    {unknown, "atr() has no meaning"},
+		"prise > 1 ? sise > 2 : foo(1) > 3": {unknown, "two rules", `unknown name "sise"`, "unknown function foo()"},
+		"let x = prise; true":               {unknown, `"let"`},
+		"prise > 1; sise > 2":               {unknown, `";"`, `unknown name "sise"`},
+		"size in [prise, 2]":                {unknown, `"in"`, "lists"},
+		"size contains prise":               {unknown, `"contains"`},
+		"price.abs(prise) > 1":              {unknown, "methods"},
+		"prise | abs() > 1":                 {unknown, `"|"`},
+		"close and size":                    {"a value of on: bar", `but close is a number`, "but size is a number"},
+		"1 / 0 and prise > 1":               {unknown, "is not a number", `"and" needs`},
+		`side > "BUY"`:                      {`did you mean "buy"`, "no order"},
+	} {
+		_, faults := compileCondition(expr, market.Trade)
+		var texts []string
+		for _, f := range faults {
+			texts = append(texts, f.text)
+		}
+		for _, w := range want {
+			if !strings.Contains(strings.Join(texts, "\n"), w) {
+				t.Errorf("%s: not found: %s; faults %q", expr, w, texts)
+			}
+		}
+		if len(faults) != len(want) {
+			t.Errorf("%s: %d faults, want %d: %q", expr, len(faults), len(want), texts)
+		}
+	}
+	// Nor do those of a rule hide each other: a wrong kind, its expression, and a "for" on a crossing.
+	_, err := Load("f", []byte(oneRule("on: quotes", "expr: crossover(middle, 3)", "for: 5s", `summary: "{{ .asc }}"`)))
+	for _, w := range []string{`did you mean "quote"`, `unknown name "middle"`, `"for" on a crossing`, `unknown field "asc"`} {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("not found: %s in\n%v", w, err)
 		}
 	}
 }

@@ -372,3 +372,13 @@ rules:
 		t.Errorf("%d programs cached, the bound is %d", n, maxCached)
 	}
 }
+
+// What a faulty expression means is not guessed at: its rule has no warnings.
+func TestFaultyExpressionsHaveNoWarnings(t *testing.T) {
+	for _, lines := range [][]string{{"expr: crossver(price, 3)"}, {"expr: sma(price, 3, 4) > 1", "max_gap: 1m"}, {"expr: prise > 1", "reset: 1 < 2"}} {
+		_, err := Load("f", []byte(oneRule(lines...)))
+		if err == nil || strings.Contains(err.Error(), "warning") {
+			t.Errorf("%v: %v", lines, err)
+		}
+	}
+}

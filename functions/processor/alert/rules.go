@@ -391,7 +391,15 @@ func (l *loader) readOn(r *rule, value ast.Node) bool {
 			return true
 		}
 	}
-	l.reportAt(s, 0, "unknown event kind %q: %s", s.text, didYouMean(s.text, slices.Sorted(maps.Values(kindNames))))
+	valid := slices.Sorted(maps.Values(kindNames))
+	l.reportAt(s, 0, "unknown event kind %q: %s", s.text, didYouMean(s.text, valid))
+	// What it was probably meant to be shows the mistakes in the rest of the rule.
+	for kind, name := range kindNames {
+		if name == nearest(s.text, valid) {
+			r.on = kind
+			return true
+		}
+	}
 	return false
 }
 
@@ -466,6 +474,7 @@ func (l *loader) readSilence(r *rule, at ast.Node) {
 }
 
 func (l *loader) readConditions(r *rule, keys map[string]ast.Node) {
+	sound := true // warnings would guess at what a faulty expression means
 	compile := func(key string) (*condition, scalar) {
 		s, ok := l.scalar(keys[key], key)
 		if !ok {
@@ -473,10 +482,8 @@ func (l *loader) readConditions(r *rule, keys map[string]ast.Node) {
 		}
 		c, faults := r.compile(s.text)
 		l.reportFaults(s, faults)
-		if len(faults) > 0 {
-			return nil, s
-		}
-		if c.constant {
+		sound = sound && len(faults) == 0
+		if sound && c.constant {
 			l.report(s.line, s.column, true, "%s is constant (%s): it does not depend on the market", key, c.text)
 		}
 		return c, s
@@ -507,11 +514,11 @@ func (l *loader) readConditions(r *rule, keys map[string]ast.Node) {
 	if r.session != nil {
 		armedBy = append(armedBy, "session", r.session.text)
 	}
-	if r.maxGap > 0 && len(r.slots) == 0 {
+	if sound && r.maxGap > 0 && len(r.slots) == 0 {
 		line, column := position(keys["max_gap"])
 		l.report(line, column, true, "max_gap has no effect: the rule has no function over past values")
 	}
-	if keys["reset"] == nil && keys["cooldown"] == nil && !when.constant && !when.momentary && r.on != market.Status {
+	if sound && keys["reset"] == nil && keys["cooldown"] == nil && !when.constant && !when.momentary && r.on != market.Status {
 		l.report(s.line, s.column, true, `a level without "reset" or "cooldown" fires each time the market crosses it: 50-500 times a day on a real tape`)
 	}
 	r.editHash = hash(armedBy...)

@@ -99,7 +99,7 @@ var (
 func parseSession(text string) (*session, error) {
 	m := sessionForm.FindStringSubmatch(strings.Join(strings.Fields(text), " "))
 	if m == nil {
-		return nil, fmt.Errorf(`%q is not a session: write zone, times and days, as in "America/New_York 09:30-16:00 mon-fri"`, cut(text, 80))
+		return nil, fmt.Errorf(`%q is not a session: write zone, times and days, as in "America/New_York 09:30-16:00 mon-fri" (holidays are not known)`, cut(text, 80))
 	}
 	location, err := time.LoadLocation(m[1])
 	if err != nil || m[1] == "Local" {

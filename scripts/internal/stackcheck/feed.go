@@ -85,16 +85,24 @@ func (f feed) block(name string, i int) market.Event {
 		Price: whole(200), Size: whole(25_000)}
 }
 
-// quiet are the events of a series whose minute no later trade closes: rules about bars built from trades wait for the
-// clock. It is due at once: the newest event is not the last trade, so the feed has no lag that would move it.
+// quiet are the events of a series whose last minute, in which the price jumps, no later trade closes: rules about bars
+// built from trades wait for the clock. It is due at once: the newest event is not a trade but a halt just now, so there
+// is little lag of the feed to move it.
 func (f feed) quiet(name string) []market.Event {
-	minute := f.start.Add(-longAgo).Truncate(time.Minute)
 	var out []market.Event
-	for i := range 3 {
-		out = append(out, market.Event{Kind: market.Trade, Symbol: f.symbol(name), Source: FeedSource, HasSeq: true, Sequence: int64(i + 1),
-			Time: minute.Add(time.Duration(i) * eventStep).UnixNano(), Price: cents(10_000 + 50*i), Size: whole(10)})
+	add := func(e market.Event) {
+		e.Symbol, e.Source, e.HasSeq, e.Sequence = f.symbol(name), FeedSource, true, int64(len(out)+1)
+		out = append(out, e)
 	}
-	return append(out, market.Event{Kind: market.Status, Symbol: f.symbol(name), Source: FeedSource, HasSeq: true, Sequence: 4, Time: f.at(0), State: "halted"})
+	last := f.start.Add(-longAgo).Truncate(time.Minute)
+	late := last.Add(time.Minute / 2) // when the minutes before are closed
+	for i := range 5 {
+		add(market.Event{Kind: market.Trade, Time: last.Add(time.Duration(i-5) * time.Minute).UnixNano(), Price: whole(100), Size: whole(10)})
+	}
+	add(market.Event{Kind: market.Trade, Time: late.UnixNano(), Price: whole(101), Size: whole(10)})
+	add(market.Event{Kind: market.Trade, Time: late.Add(eventStep).UnixNano(), Price: whole(102), Size: whole(10)})
+	add(market.Event{Kind: market.Status, Time: f.at(0), State: "halted"})
+	return out
 }
 
 // longAgo is how long before the run's start the series with a gap begin.
@@ -167,7 +175,7 @@ func (f feed) badEvents() []badEvent {
 
 // clockHorizon is how long after the run's start a deadline may be that the checks wait for: a rule with a longer one
 // fires after they have ended.
-const clockHorizon = time.Minute
+const clockHorizon = 90 * time.Second
 
 // expected are the alerts that the rules fire for the events of each series, in their order, and those that only clock
 // events fire after them, up to a time.

@@ -54,12 +54,22 @@ func TestOnlyTheClockFires(t *testing.T) {
 		return r
 	}
 	minute := rules("  - {alert: M, on: bar, interval: 1m, from: trades, expr: close > open, cooldown: 1h}\n")
-	silence := rules("  - {alert: S, on: silence, after: 45s}\n  - {alert: L, on: silence, after: 75s}\n")
+	silence := rules("  - {alert: S, on: silence, after: 45s}\n  - {alert: L, on: silence, after: 105s}\n")
 	o := alert.Options{Lateness: settings.DefaultLateness, Ordered: true}
 	until := testFeed.start.Add(clockHorizon).UnixNano()
 	fired, clocked := expected(minute, o, testFeed.quiet(Quiet), until)
 	if len(fired) != 0 || len(clocked) != 1 {
 		t.Fatalf("%d alerts fire without the clock, %d with it, want 0 and 1", len(fired), len(clocked))
+	}
+	// One tick sends one clock event: the minute's end must be all that the series waits for.
+	trades := testFeed.quiet(Quiet)
+	program := minute.Engine(o).Program(trades[0].Symbol, trades[0].Source)
+	state := program.NewState()
+	for i := range trades {
+		program.Step(state, &trades[i], nil)
+	}
+	if due, ok := state.Due(); !ok || due != clocked[0].Time+int64(o.Lateness) {
+		t.Errorf("the series waits for %s first, not for the end of the bar at %s", time.Unix(0, due), time.Unix(0, clocked[0].Time))
 	}
 	if due := time.Unix(0, clocked[0].Time).Add(o.Lateness + settings.ClockGrace + time.Minute); !due.Before(testFeed.start) {
 		t.Errorf("with a minute of lag it is due at %s, after the run's start at %s", due, testFeed.start)

@@ -196,8 +196,10 @@ func (t *Traffic) checkIndexes(ctx context.Context) (string, error) {
 		}
 	}
 	var want []string
+	prices := map[string]bool{} // a silence and a status have none
 	days := map[string]bool{}
 	for i := range t.alerts {
+		prices[t.alerts[i].ID] = t.alerts[i].Price != 0
 		want = append(want, t.alerts[i].ID)
 		day, _, _ := strings.Cut(ledger.DayShard(t.alerts[i].Time, t.alerts[i].ID), "#")
 		days[day] = true
@@ -220,7 +222,7 @@ func (t *Traffic) checkIndexes(ctx context.Context) (string, error) {
 				id, _ := p[settings.AlertsSortKey].(string)
 				ids = append(ids, id)
 				for _, name := range []string{"source", "rule", "severity", "summary", "price", "value", "timestamp"} {
-					if p[name] == nil {
+					if p[name] == nil && (name != "price" || prices[id]) {
 						errs = append(errs, fmt.Errorf("alert %s lacks %s in the index %s", id, name, settings.DayIndex))
 					}
 				}

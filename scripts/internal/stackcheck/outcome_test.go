@@ -179,6 +179,9 @@ func TestTheShippedRulesFireForTheTraffic(t *testing.T) {
 	if len(byRule) < 3 || bySymbol[testFeed.symbol(Newer)] == 0 || bySymbol[testFeed.symbol(PublishFails)] == 0 || bySymbol[testFeed.symbol(seriesSwept)] == 0 {
 		t.Errorf("fired by rule %v, by symbol %v: the checks need three rules, and an alert for each series with a part of its own", byRule, bySymbol)
 	}
+	if _, clocked := expected(rules, o, testFeed.quiet(Quiet), until); len(clocked) == 0 {
+		t.Error("no rule waits for the clock: the checks need one about bars of a minute from trades")
+	}
 	again, _ := expected(rules, o, testFeed.events(), until)
 	for i := range again {
 		if again[i].ID != alerts[i].ID {
