@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/file"
@@ -195,6 +196,9 @@ func (r *rule) compile(src string) (*condition, []fault) {
 	if len(src) > maxExpression {
 		return nil, []fault{{0, fmt.Sprintf("the expression has %d bytes, the limit is %d: split the rule", len(src), maxExpression)}}
 	}
+	if !utf8.ValidString(src) {
+		return nil, []fault{{0, "the expression is not UTF-8: save it as UTF-8"}}
+	}
 	if strings.TrimSpace(src) == "" {
 		return nil, []fault{{0, `the expression is empty: write a condition such as "price > 100"`}}
 	}
@@ -367,6 +371,9 @@ func constantNumber(v float64) node {
 	n := node{typ: numberType, number: func(*eval) float64 { return v }, constant: true, num: v, text: strconv.FormatFloat(v, 'f', -1, 64), binding: bindAtom}
 	if v < 0 {
 		n.binding = bindUnary
+	}
+	if math.Abs(v) >= 1<<63 { // beyond what the parser reads as an integer
+		n.text += ".0"
 	}
 	return n
 }

@@ -33,6 +33,7 @@ func TestExpressions(t *testing.T) {
 		{market.Trade, "price == 200.1", "true"}, {market.Trade, "price == 200.10", "true"}, {market.Trade, "price == 2.001e2", "true"},
 		{market.Trade, "price < 200.1", "false"}, {market.Trade, "price > 200.1", "false"}, {market.Trade, "200.1 >= price", "true"},
 		{market.Trade, "price != 200.1", "false"}, {market.Trade, "price <= 200.100000001", "true"},
+		{market.Trade, "price < 99991 * 999999999999999", "true"}, {market.Trade, "-1e300 < price", "true"},
 		{market.Trade, "price * size >= 10_005", "true"}, {market.Trade, "price * size > 99999999999999", "false"},
 		// Arithmetic and its precedence.
 		{market.Trade, "2 + 3 * size == 152", "true"}, {market.Trade, "(2 + 3) * size == 250", "true"}, {market.Trade, "size - 10 - 5 == 35", "true"},
@@ -94,6 +95,7 @@ func TestCanonicalText(t *testing.T) {
 		"abs( price-1 )>2*3":               "abs(price - 1) > 6",
 		"venue == 'Q'":                     `venue == "Q"`,
 		"price > 1 /* why */":              "price > 1",
+		"price < 1e20 and size > 9e18":     "price < 100000000000000000000.0 and size > 9000000000000000000",
 	} {
 		if c, faults := compileCondition(expr, market.Trade); len(faults) > 0 || c.text != want {
 			t.Errorf("%s: %q, %v, want %q", expr, c.text, faults, want)
@@ -163,6 +165,7 @@ func TestExpressionsRefused(t *testing.T) {
 		"price > 1e999":                  "syntax",
 		"b'x' == venue":                  "lists, maps and closures",
 		" ":                              "the expression is empty",
+		"venue == `\xd0`":                "not UTF-8",
 		strings.Repeat("(", 900) + "1" + strings.Repeat(")", 900): "condition that is true or false",
 		strings.Repeat("-", 1900) + "1":                           "condition that is true or false",
 	} {

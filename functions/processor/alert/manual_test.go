@@ -193,49 +193,6 @@ func parsed(t *testing.T, folder string, tests bool) (files []*ast.File) {
 	return files
 }
 
-// The table has every sentence of the manual, in its order and nothing else; and the manual's example is ours.
-func TestManualIsWhole(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "shared", "design", "rules.md"))
-	if err != nil {
-		t.Skipf("the manual is not here: %v", err)
-	}
-	before, rest, ok := strings.Cut(string(b), "```yaml\n")
-	example, after, ok2 := strings.Cut(rest, "```\n")
-	if !ok || !ok2 || example != manualExample {
-		t.Errorf("the manual's example is\n%s\nours is\n%s", example, manualExample)
-	}
-	var words []string
-	lines := strings.Split(before+"\n"+after, "\n")
-	for i, line := range lines {
-		isHead := i+1 < len(lines) && strings.HasPrefix(lines[i+1], "|---") && !strings.Contains(line, "definition")
-		if !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "|---") && !isHead {
-			words = append(words, strings.Fields(line)...)
-		}
-	}
-	text := strings.Join(words, " ")
-	for _, m := range manual {
-		head, tail, _ := strings.Cut(m.sentence, " ... ")
-		from := strings.Index(text, head)
-		if from < 0 {
-			t.Errorf("not in the manual, or not here: %q", m.sentence)
-			continue
-		}
-		if skipped := strings.Trim(text[:from], " |,;"); skipped != "" && skipped != "and" {
-			t.Errorf("in the manual, not in the table: %q", skipped)
-		}
-		text = text[from+len(head):]
-		end := strings.Index(text, tail)
-		if end < 0 {
-			t.Errorf("not in the manual: %q", tail)
-			continue
-		}
-		text = text[end+len(tail):]
-	}
-	if left := strings.Trim(text, " |,;"); left != "" {
-		t.Errorf("in the manual, not in the table: %q", left)
-	}
-}
-
 func TestManualExample(t *testing.T) {
 	rules := mustLoad(t, manualExample)
 	r := rules.rules[0]
