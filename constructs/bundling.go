@@ -38,6 +38,9 @@ func (p *MarketDataPipelineProps) locate() (warnings []alert.Problem, err error)
 	if err != nil {
 		return nil, err
 	}
+	if err := rules.Fits(alert.Options{Lateness: p.Lateness}); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.RulesFile, err)
+	}
 	warnings = rules.Warnings()
 	if p.DisableClock && rules.Timed() {
 		warnings = append(warnings, alert.Problem{File: p.RulesFile, Warning: true,

@@ -76,6 +76,10 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
+	options := alert.Options{Lateness: s.Lateness, Ordered: s.Delivery == settings.Ordered}
+	if err := rules.Fits(options); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.RulesFile, err)
+	}
 	keys := credentials.NewStaticCredentialsProvider(getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY"), getenv("AWS_SESSION_TOKEN"))
 	httpClient := awshttp.NewBuildableClient().WithTimeout(callTimeout)
 	var endpoint *string
@@ -93,7 +97,7 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 	h, err := ingest.New(ingest.Config{
 		Environment:       s.Environment,
 		Delivery:          s.Delivery,
-		Engine:            rules.Engine(alert.Options{Lateness: s.Lateness, Ordered: s.Delivery == settings.Ordered}),
+		Engine:            rules.Engine(options),
 		Ledger:            store,
 		Notifier:          &notify.SNS{API: topics, TopicARN: s.AlertTopicARN, Concurrency: callConcurrency},
 		Queue:             market,

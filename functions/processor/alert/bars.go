@@ -207,6 +207,11 @@ func (s *starts) seen(start int64) bool {
 	return ok && s.applied>>i&1 != 0
 }
 
+// forgotten tells whether a start is so far back that nothing is known of it.
+func (s *starts) forgotten(start int64) bool {
+	return s.applied != 0 && start < s.newest && (uint64(s.newest)-uint64(start))/uint64(s.interval) >= 64
+}
+
 func (s *starts) apply(start int64) {
 	if i, ok := s.index(start); ok {
 		s.applied |= 1 << i

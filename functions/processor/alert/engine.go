@@ -105,8 +105,13 @@ func (p *Program) Step(s *State, e *market.Event, out []Alert) ([]Alert, Outcome
 	t := e.EventTime()
 	bars := -1
 	if e.Kind == market.Bar {
-		if bars = p.barStream(e.Interval); bars >= 0 && s.slots[p.streams[bars].source].(*starts).seen(e.Time) {
-			return out, Repeated // a revision, if it is not the same bar once more
+		if bars = p.barStream(e.Interval); bars >= 0 {
+			switch applied := s.slots[p.streams[bars].source].(*starts); {
+			case applied.seen(e.Time):
+				return out, Repeated // a revision, if it is not the same bar once more
+			case applied.forgotten(e.Time):
+				return out, Late
+			}
 		}
 	}
 	if m := s.mark(e); m != nil {
@@ -173,16 +178,17 @@ func (p *Program) barStream(interval time.Duration) int {
 	return -1
 }
 
-// judge tells whether an event repeats what its kind's mark has seen, or is late. Repetition comes first: a repeated
-// event is usually late as well.
+// judge tells whether an event is late, or repeats what its kind's mark has seen. Lateness comes first: what is redriven
+// after others passed was perhaps never applied, and must be visible. True repetitions of a delivery have been skipped
+// by the message's identity.
 func (p *Program) judge(m *mark, e *market.Event, t int64) Outcome {
 	late := int64(p.options.Lateness)
 	restarted := beyond(t, m.time, late)
 	switch {
-	case p.options.Ordered && m.hasSequence && e.HasSeq && e.Sequence <= m.sequence && !restarted:
-		return Repeated
 	case beyond(m.time, t, late):
 		return Late
+	case p.options.Ordered && m.hasSequence && e.HasSeq && e.Sequence <= m.sequence && !restarted:
+		return Repeated
 	}
 	return Applied
 }
@@ -382,6 +388,7 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 		x.values[i] = f.step(x.args[:len(spec.def.args)])
 	}
 	s.touched = s.touched || len(st.functions) > 0
+	evaluated := false
 	for _, i := range st.rules {
 		r, rs := p.rules[i], &s.rules[i]
 		open := p.open(s, i, at.start, at.time)
@@ -394,15 +401,19 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 		}
 		x.local = p.locals[i]
 		fires, changed := r.evaluate(rs, x, at.time)
+		evaluated = evaluated || rs.phase == waiting && !x.undefined
 		if fires {
 			out = append(out, r.alert(rs, x, at))
 		}
 		s.touched = s.touched || changed
 	}
 	if st.last >= 0 {
+		// An evaluation that an unknown value suspended is not the one that an alert will tell of.
 		if l := s.slots[st.last].(*last); p.waits(s, stream) {
-			l.save(x, at)
-			s.touched = true
+			if evaluated {
+				l.save(x, at)
+				s.touched = true
+			}
 		} else if l.forget() {
 			s.touched = true
 		}

@@ -437,3 +437,43 @@ func TestStateStaysWithinItsSize(t *testing.T) {
 	}
 	t.Logf("%d bytes, computed at most %d", len(s.Append(nil)), most)
 }
+
+// TestBarsThatAreForgottenAreLate: beyond the starts that are remembered nobody knows whether a bar was applied.
+func TestBarsThatAreForgottenAreLate(t *testing.T) {
+	p := program(t, Options{Lateness: time.Hour}, oneRule("on: bar", "interval: 1s", "expr: close > sma(close, 3)"))
+	s := p.NewState()
+	bar := func(at float64) market.Event {
+		e := trade(at, 1)
+		return market.Event{Kind: market.Bar, Symbol: e.Symbol, Source: e.Source, Time: e.Time, Interval: time.Second, Open: 1, High: 1, Low: 1, Close: 1}
+	}
+	if got := outcomes(p, s, bar(0), bar(100), bar(37), bar(37), bar(36), bar(0)); got != "AAARLL" {
+		t.Errorf("outcomes %s, want AAARLL", got)
+	}
+}
+
+func TestFits(t *testing.T) {
+	rules, err := Load("rules.yaml", []byte(oneRule("on: bar", "interval: 1s", "from: trades", "expr: close > 1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rules.Fits(Options{Lateness: 5 * time.Second}); err != nil {
+		t.Errorf("5 s: %v", err)
+	}
+	if err := rules.Fits(Options{Lateness: 2 * time.Hour}); err == nil || !strings.Contains(err.Error(), "2h0m0s") {
+		t.Errorf("2 h of 1-second bars: %v", err)
+	}
+}
+
+// TestOverlappingPatternsAreMeasuredTogether: "A*" and "*B" both watch AB.
+func TestOverlappingPatternsAreMeasuredTogether(t *testing.T) {
+	src := "rules:\n"
+	for i := range 6 {
+		for k, glob := range []string{"A*", "*B"} {
+			src += fmt.Sprintf("  - {alert: R%d%d, symbols: [%q], on: bar, interval: 1m, expr: 'close > sma(close, %d) and open > sma(open, %d)', cooldown: 1m}\n",
+				i, k, glob, 1000-i-10*k, 999-i-10*k)
+		}
+	}
+	if _, err := Load("rules.yaml", []byte(src)); err == nil || !strings.Contains(err.Error(), "such as AB") {
+		t.Errorf("error %v, want the size of AB's state", err)
+	}
+}

@@ -14,6 +14,7 @@ type Program struct {
 	options Options
 	rules   []*rule
 	byName  map[uint64]int // indices of rules, by the hash of their name
+	bySlot  map[uint64]int // indices of slots, by their hash
 	slots   []slotSpec
 	streams []stream
 
@@ -81,13 +82,12 @@ type slotSpec struct {
 }
 
 func newProgram(rules []*rule, o Options) *Program {
-	p := &Program{options: o, rules: rules, byName: make(map[uint64]int, len(rules)), trade: -1, quote: -1, status: -1, silence: -1}
-	slots := map[uint64]int{}
+	p := &Program{options: o, rules: rules, byName: make(map[uint64]int, len(rules)), bySlot: map[uint64]int{}, trade: -1, quote: -1, status: -1, silence: -1}
 	add := func(spec slotSpec) (i int, isNew bool) {
-		i, ok := slots[spec.hash]
+		i, ok := p.bySlot[spec.hash]
 		if !ok {
 			i = len(p.slots)
-			slots[spec.hash] = i
+			p.bySlot[spec.hash] = i
 			p.slots = append(p.slots, spec)
 		}
 		return i, !ok

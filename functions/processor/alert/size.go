@@ -67,10 +67,26 @@ func (r *Rules) Explain(o Options) []Footprint {
 	return out
 }
 
+// Fits refuses options under which a state of the rules takes more than 64 KB: a file is checked for a lateness of 5 s
+// when it loads, and a longer one keeps more bars open.
+func (r *Rules) Fits(o Options) error {
+	if all := newProgram(r.rules, o).footprint(); all.Bytes <= maxState {
+		return nil
+	}
+	for _, f := range r.Explain(o) {
+		if f.Bytes > maxState {
+			return fmt.Errorf("with a lateness of %s the state of a series such as %s takes up to %d bytes, the limit is %d: lower the lateness, lengthen the bars built from trades, or shorten the windows",
+				o.Lateness, f.Symbol, f.Bytes, maxState)
+		}
+	}
+	return nil
+}
+
 // examples are series that the rules' patterns match, in the order of the file. The star of a pattern stands for
-// nothing: so the example of "BTC*" is also one of "B*". A file with very many patterns gives fewer of them, because each
+// nothing: so the example of "BTC*" is also one of "B*", and of "A*" and "*B" there is one of both. A file with very many patterns gives fewer of them, because each
 // is matched with each.
 func examples(rules []*rule) []seriesKey {
+	const maxJoined = 32
 	patterns := 0
 	for _, r := range rules {
 		patterns += len(r.symbols) + len(r.sources) + 1
@@ -79,13 +95,28 @@ func examples(rules []*rule) []seriesKey {
 	texts := func(globs func(*rule) []string) []string {
 		var out []string
 		seen, other := map[string]bool{}, false
+		var heads, tails []string
+		add := func(s string) {
+			if !seen[s] {
+				seen[s] = true
+				out = append(out, s)
+			}
+		}
 		for _, r := range rules {
 			other = other || globs(r) == nil
 			for _, g := range globs(r) {
-				if s := strings.ReplaceAll(g, "*", ""); !seen[s] {
-					seen[s] = true
-					out = append(out, s)
+				add(strings.ReplaceAll(g, "*", ""))
+				if strings.HasSuffix(g, "*") && len(heads) < maxJoined {
+					heads = append(heads, strings.ReplaceAll(g, "*", ""))
 				}
+				if strings.HasPrefix(g, "*") && len(tails) < maxJoined {
+					tails = append(tails, strings.ReplaceAll(g, "*", ""))
+				}
+			}
+		}
+		for _, h := range heads {
+			for _, t := range tails {
+				add(h + t)
 			}
 		}
 		if other {

@@ -283,14 +283,19 @@ func (p *Program) Decode(b []byte) (*State, error) {
 		}
 		s.marks = append(s.marks, m)
 	}
+	decoded := make([]bool, len(p.slots))
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		h, body := r.uint64(), r.bytes()
-		for i := range p.slots {
-			if p.slots[i].hash == h {
-				if err := s.slots[i].decode(body); err != nil {
-					return nil, fmt.Errorf("state: slot %d: %w", i, err)
-				}
-			}
+		i, ok := p.bySlot[h]
+		if !ok {
+			continue
+		}
+		if decoded[i] {
+			return nil, fmt.Errorf("state: slot %d twice: %w", i, errCorrupt)
+		}
+		decoded[i] = true
+		if err := s.slots[i].decode(body); err != nil {
+			return nil, fmt.Errorf("state: slot %d: %w", i, err)
 		}
 	}
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {

@@ -185,3 +185,17 @@ func TestStatus(t *testing.T) {
 		t.Errorf("alerts %+v", out)
 	}
 }
+
+// TestForTellsOfTheLastEvaluation: an event whose values are unknown suspends the rule, so the alert tells of the event
+// before it.
+func TestForTellsOfTheLastEvaluation(t *testing.T) {
+	p := program(t, ordered, oneRule("expr: size > 5", "for: 5s", `summary: "size {{ .size }} at {{ .price }}"`))
+	s := p.NewState()
+	var out []Alert
+	for _, e := range []market.Event{sized(trade(0, 11), 10), sized(trade(2, 9), 0), clock(5)} {
+		out, _ = p.Step(s, &e, out)
+	}
+	if len(out) != 1 || out[0].Value != 10 || out[0].Summary != "size 10 at 11" || len(out[0].Operands) != 1 {
+		t.Errorf("alerts %+v, want one that tells of size 10 at 11", out)
+	}
+}

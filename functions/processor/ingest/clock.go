@@ -107,7 +107,10 @@ func (inv *invocation) sendClocks(ctx phase) error {
 			unfound = fmt.Errorf("looking for series that are due: %w", err)
 			break
 		}
-		due = append(due, d)
+		// Rules that no longer watch a series have left its due time behind; it expires with the state.
+		if symbol, source, _ := strings.Cut(d.Series, "|"); inv.cfg.Engine.Program(symbol, source) != nil {
+			due = append(due, d)
+		}
 	}
 	messages, counts := inv.clockMessages(due)
 	errs := make([]error, len(messages))
@@ -209,14 +212,21 @@ func (inv *invocation) recover(p phases, keys []alert.Key) error {
 	}
 	records, err := inv.cfg.Ledger.Records(p.work, keys)
 	if err != nil {
-		return fmt.Errorf("reading expired alerts: %w", err)
+		err = fmt.Errorf("reading expired alerts: %w", err)
+		if len(records) == 0 {
+			return err
+		}
+		// One that cannot be read must not keep the others.
+		inv.cfg.Logger.Error("expired alerts not read", slog.String("error", errorText(err)))
 	}
 	swept := &series{settled: map[string]bool{}}
 	for _, k := range keys {
 		if inv.over(p.work) {
 			break
 		}
-		inv.judge(p.work, swept, recovered, k, records[k])
+		if r, ok := records[k]; ok || err == nil {
+			inv.judge(p.work, swept, recovered, k, r)
+		}
 	}
 	claimed := len(inv.outbox)
 	inv.publish(p.publish, p.end, claimed)

@@ -553,3 +553,15 @@ func TestTickEndsInTime(t *testing.T) {
 	w.tick(w.now.Add(2 * time.Minute))
 	w.wantAlerts(120, alert.Sent, 1)
 }
+
+// TestSeriesThatNoRuleWatchesGetNoClock: an edit of the rules leaves a due time behind.
+func TestSeriesThatNoRuleWatchesGetNoClock(t *testing.T) {
+	w := newWorld(t, wideRule, settings.Ordered)
+	w.now = opening
+	w.mustHandle(nil, quote("AAPL", "g", 0, 1, 0))
+	edited := newWorld(t, strings.Replace(wideRule, "on: quote", "symbols: [MSFT]\n    on: quote", 1), settings.Ordered)
+	edited.ledger = w.ledger
+	if clocks := edited.tick(dueTime(w.due("AAPL|"))); len(clocks) != 0 {
+		t.Errorf("clocks %v for a series that no rule watches", clocks)
+	}
+}

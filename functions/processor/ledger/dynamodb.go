@@ -133,6 +133,7 @@ func (d *DynamoDB) Records(ctx context.Context, keys []alert.Key) (map[alert.Key
 		ks[i] = alertKey(k)
 	}
 	out := make(map[alert.Key]alert.Record, len(keys))
+	var unreadable []error
 	for chunk := range slices.Chunk(ks, maxGet) {
 		items, _, err := d.get(ctx, d.cfg.AlertsTable, chunk)
 		if err != nil {
@@ -141,12 +142,13 @@ func (d *DynamoDB) Records(ctx context.Context, keys []alert.Key) (map[alert.Key
 		for _, it := range items {
 			r, err := parseRecord(it)
 			if err != nil {
-				return out, fmt.Errorf("ledger: alert %s in %s: %w", text(it, settings.AlertsSortKey), d.cfg.AlertsTable, err)
+				unreadable = append(unreadable, fmt.Errorf("ledger: alert %s in %s: %w", text(it, settings.AlertsSortKey), d.cfg.AlertsTable, err))
+				continue
 			}
 			out[r.Key()] = r
 		}
 	}
-	return out, nil
+	return out, errors.Join(unreadable...)
 }
 
 // get reads up to 100 items. With an error, unread holds the keys that have no answer; nil means none has one.

@@ -408,3 +408,24 @@ func TestIndexPages(t *testing.T) {
 		t.Errorf("error is %v", last)
 	}
 }
+
+// TestOneUnreadableAlertDoesNotHideTheOthers: what another hand wrote must not stop the sweep.
+func TestOneUnreadableAlertDoesNotHideTheOthers(t *testing.T) {
+	ctx, c := context.Background(), newClock()
+	f := newTables(t, c)
+	l := newLedger(f, c)
+	good := record(1, "o", 1)
+	if _, err := l.Commit(ctx, alert.Commit{ID: "c", Series: "s", Alerts: []alert.Record{good}}); err != nil {
+		t.Fatal(err)
+	}
+	bad := alert.Key{Symbol: good.Symbol, ID: "bad"}
+	if _, err := f.DynamoDB.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(alertsTable), Item: map[string]types.AttributeValue{
+		"symbol": &types.AttributeValueMemberS{Value: bad.Symbol}, "alert_id": &types.AttributeValueMemberS{Value: bad.ID},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	records, err := l.Records(ctx, []alert.Key{bad, good.Key()})
+	if err == nil || !strings.Contains(err.Error(), "bad") || len(records) != 1 || records[good.Key()].ID != good.ID {
+		t.Errorf("records %v, error %v", records, err)
+	}
+}

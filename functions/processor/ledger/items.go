@@ -37,7 +37,7 @@ func num(n int64) types.AttributeValue {
 // float is a number where DynamoDB can hold it (1e-130 to 9.99e125), else its text.
 func float(f float64) types.AttributeValue {
 	s := strconv.FormatFloat(f, 'g', -1, 64)
-	if a := math.Abs(f); a != 0 && (a < 1e-130 || a > 9.9e125) {
+	if a := math.Abs(f); a != 0 && !(a >= 1e-130 && a <= 9.9e125) { // NaN too
 		return str(s)
 	}
 	return &types.AttributeValueMemberN{Value: s}

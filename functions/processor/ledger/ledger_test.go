@@ -140,10 +140,15 @@ func suite(t *testing.T, open func(t *testing.T, c *clock) store) {
 		full, bare := record(1, "o", 5), alert.Record{
 			Alert: alert.Alert{ID: "20261120T143000Z-1", Symbol: "A", Rule: "r", Severity: alert.Info, Value: math.MaxFloat64}, Status: alert.Muted,
 		}
-		mustCommit(t, l, alert.Commit{ID: "c", Series: series, State: snapshot(0, ""), Alerts: []alert.Record{full, bare}})
+		unknown := bare
+		unknown.ID, unknown.Value = "20261120T143000Z-2", math.NaN()
+		mustCommit(t, l, alert.Commit{ID: "c", Series: series, State: snapshot(0, ""), Alerts: []alert.Record{full, bare, unknown}})
 		for _, want := range []alert.Record{full, bare} {
 			got, _ := stored(t, l, want.Key())
 			equal(t, "record", got, want)
+		}
+		if got, ok := stored(t, l, unknown.Key()); !ok || !math.IsNaN(got.Value) {
+			t.Errorf("an alert without a value: %+v, stored %v", got, ok)
 		}
 	})
 	t.Run("alerts stored before are returned and the rest is committed", func(t *testing.T) {
