@@ -466,11 +466,11 @@ func (t *Traffic) checkComeback(ctx context.Context) (string, error) {
 }
 
 // checkEmpty checks that nothing is left in the queues that nobody else uses. What was delivered last may still have to
-// be deleted.
+// be deleted, and a message returned twice is hidden for 30 seconds.
 func (t *Traffic) checkEmpty(ctx context.Context) (string, error) {
 	for start := time.Now(); ; {
 		err := t.left(ctx)
-		if err == nil || time.Since(start) > 10*time.Second {
+		if err == nil || time.Since(start) > 4*settings.FirstRetryDelay {
 			return "", err
 		}
 		if err := pause(ctx, 500*time.Millisecond); err != nil {
