@@ -86,7 +86,7 @@ func (h *Handler) Tick(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	if h.cfg.Timers {
-		half, cancel := limited(ctx, now.Add(p.work.until.Sub(now)/2))
+		half, cancel := h.limited(ctx, now.Add(p.work.until.Sub(now)/2))
 		defer cancel()
 		errs = append(errs, inv.sendClocks(half))
 	}
@@ -115,7 +115,7 @@ func (inv *invocation) sendClocks(ctx phase) error {
 	messages, counts := inv.clockMessages(due)
 	errs := make([]error, len(messages))
 	const batch = 10 // messages that SQS takes in one call
-	inv.parallel((len(messages)+batch-1)/batch, func(i int) {
+	inv.cfg.Parallel((len(messages)+batch-1)/batch, func(i int) {
 		from, to := i*batch, min((i+1)*batch, len(messages))
 		if inv.over(ctx) {
 			for k := from; k < to; k++ {

@@ -86,6 +86,10 @@ type Config struct {
 	Sleep  func(context.Context, time.Duration) error // nil = a timer
 	Jitter func(max time.Duration) time.Duration      // random in [0, max); nil = math/rand
 	NewID  func() string                              // unique in the ledger; nil = 128 random bits in hex
+	// WithDeadline is context.WithDeadline on the clock of Now; nil = context.WithDeadline.
+	WithDeadline func(context.Context, time.Time) (context.Context, context.CancelFunc)
+	// Parallel runs f for 0 to n-1 and returns when all have ended; nil = goroutines, at most SeriesConcurrency.
+	Parallel func(n int, f func(int))
 }
 
 // Handler processes batches. It is safe for concurrent use and keeps nothing between batches.
@@ -134,6 +138,12 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.NewID == nil {
 		cfg.NewID = func() string { return fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()) }
 	}
+	if cfg.WithDeadline == nil {
+		cfg.WithDeadline = context.WithDeadline
+	}
+	if cfg.Parallel == nil {
+		cfg.Parallel = func(n int, f func(int)) { parallel(n, cfg.SeriesConcurrency, f) }
+	}
 	return &Handler{cfg: cfg}, errors.Join(errs...)
 }
 
@@ -181,18 +191,18 @@ func (h *Handler) begin(ctx context.Context, now, deadline time.Time) (*invocati
 		Handler: h, start: now, owner: h.cfg.NewID(), lease: deadline.Add(leaseMargin).UnixMilli(), groups: map[string]int{},
 	}
 	reserve := min(1500*time.Millisecond, deadline.Sub(now)/8)
-	work, cancelWork := limited(ctx, deadline.Add(-2*reserve))
-	publish, cancelPublish := limited(ctx, deadline.Add(-reserve))
-	end, cancelEnd := limited(ctx, deadline.Add(-reserve/4))
+	work, cancelWork := h.limited(ctx, deadline.Add(-2*reserve))
+	publish, cancelPublish := h.limited(ctx, deadline.Add(-reserve))
+	end, cancelEnd := h.limited(ctx, deadline.Add(-reserve/4))
 	return inv, phases{work, publish, end}, func() { cancelWork(); cancelPublish(); cancelEnd() }
 }
 
 // limited is a phase that ends at until.
-func limited(ctx context.Context, until time.Time) (phase, context.CancelFunc) {
+func (h *Handler) limited(ctx context.Context, until time.Time) (phase, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); !ok {
 		return phase{ctx, until}, func() {}
 	}
-	ctx, cancel := context.WithDeadline(ctx, until)
+	ctx, cancel := h.cfg.WithDeadline(ctx, until)
 	return phase{ctx, until}, cancel
 }
 

@@ -345,7 +345,7 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 func (inv *invocation) commit(ctx phase, planned []*series, plans []*plan) []*series {
 	results := make([]alert.CommitResult, len(plans))
 	errs := make([]error, len(plans))
-	inv.parallel(len(plans), func(i int) {
+	inv.cfg.Parallel(len(plans), func(i int) {
 		defer recoverTo(&errs[i], "series "+planned[i].key)
 		results[i], errs[i] = inv.commitOne(ctx, plans[i])
 	})
@@ -474,7 +474,7 @@ func (inv *invocation) publish(ctx, end phase, n int) {
 			}
 		}
 	}
-	inv.parallel(len(release), func(i int) {
+	inv.cfg.Parallel(len(release), func(i int) {
 		if err := inv.cfg.Ledger.Release(end, release[i].record.Key(), inv.owner); err != nil {
 			inv.cfg.Logger.Warn("lease not released", slog.String("alert_id", release[i].record.ID), slog.String("error", errorText(err)))
 		}
@@ -507,16 +507,16 @@ func (inv *invocation) pauseAfterLoss(ctx phase, active []*series) {
 	}
 }
 
-// parallel runs f for 0 to n-1, at most SeriesConcurrency at a time, and returns when all have ended.
-func (inv *invocation) parallel(n int, f func(int)) {
-	if inv.cfg.SeriesConcurrency == 1 || n <= 1 {
+// parallel runs f for 0 to n-1, at most limit at a time, and returns when all have ended.
+func parallel(n, limit int, f func(int)) {
+	if limit == 1 || n <= 1 {
 		for i := range n {
 			f(i)
 		}
 		return
 	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, inv.cfg.SeriesConcurrency)
+	slots := make(chan struct{}, limit)
 	for i := range n {
 		slots <- struct{}{}
 		wg.Go(func() {
