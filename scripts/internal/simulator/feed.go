@@ -28,7 +28,7 @@ func feed(s *Scenario) []message {
 	groups := [][]string{{"AAPL", "IBM"}, {"MSFT"}, {"BTC-USD", "ETH-USD", "SOL-USD"}}
 	lag := time.Duration(r.IntN(2000)) * time.Millisecond
 	trades, quotes := map[string]int{}, map[string]int{}
-	price := map[string]int{}
+	price, known := map[string]int{}, map[string]bool{}
 	messages := make([]message, s.Messages)
 	for m := range messages {
 		g := r.IntN(len(groups))
@@ -42,8 +42,10 @@ func feed(s *Scenario) []message {
 		for range 1 + r.IntN(6) {
 			symbol := groups[g][r.IntN(len(groups[g]))]
 			behind := lag + time.Duration(r.IntN(300))*time.Millisecond
-			if r.IntN(40) == 0 && s.Delivery == settings.Ordered {
-				behind = time.Hour // the feed's own disorder
+			// The feed's own disorder, behind trades that are known: a first trade that old could be late or not, as the
+			// clock has come or not.
+			if r.IntN(40) == 0 && s.Delivery == settings.Ordered && known[symbol] {
+				behind = time.Hour
 			}
 			id := fmt.Sprint(msg.origin, "-", len(msg.lines))
 			var format string
@@ -64,6 +66,7 @@ func feed(s *Scenario) []message {
 				if trades[symbol]++; r.IntN(20) == 0 {
 					trades[symbol]--
 				}
+				known[symbol] = true
 				if price[symbol] == 0 {
 					price[symbol] = 10000
 				}

@@ -15,7 +15,8 @@ import (
 type Scenario struct {
 	Seed     uint64
 	Delivery settings.Delivery
-	// Rules is "levels" (no history, no timers), "quotes" (a timer) or "history".
+	// Rules is "levels" (no history, no timers), "quotes" (a timer), "history", or "many": one event fires more alerts than
+	// a commit holds.
 	Rules    string
 	Lateness time.Duration
 
@@ -67,8 +68,11 @@ func Random(seed uint64) Scenario {
 		Environments: 1 + r.IntN(5), BatchSize: 1 + r.IntN(10),
 		Gap: []time.Duration{0, 100 * time.Millisecond, 2 * time.Second, 40 * time.Second}[r.IntN(4)],
 	}
-	if n := r.IntN(8); n < 2 {
-		s.Rules = []string{"levels", "quotes"}[n]
+	if n := r.IntN(10); n < 3 {
+		s.Rules = []string{"levels", "quotes", "many"}[n]
+	}
+	if s.Rules == "many" {
+		s.Messages = 1 + r.IntN(4)
 	}
 	if r.IntN(3) == 0 {
 		s.Delivery = settings.Unordered
@@ -165,6 +169,15 @@ const (
 `
 )
 
+// manyRules fire together more than alert.MaxCommitAlerts alerts.
+func manyRules() string {
+	var b strings.Builder
+	for i := range alert.MaxCommitAlerts + 20 {
+		fmt.Fprintf(&b, "  - alert: Many%d\n    expr: price > 100\n    cooldown: 0s\n", i)
+	}
+	return b.String()
+}
+
 type programKey struct {
 	rules    string
 	newer    bool
@@ -185,7 +198,7 @@ func (s *Scenario) program(newer bool) program {
 	if p, ok := programs.Load(key); ok {
 		return p.(program)
 	}
-	text := map[string]string{"levels": levelRules, "quotes": quoteRules, "history": historyRules}[s.Rules]
+	text := map[string]string{"levels": levelRules, "quotes": quoteRules, "history": historyRules, "many": levelRules + manyRules()}[s.Rules]
 	if key.newer {
 		text += newRule
 	}

@@ -13,9 +13,10 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 2000, "random scenarios that TestSimulate runs")
-	first = flag.Uint64("first-seed", 0, "seed of the first of them")
-	twice = flag.Int64("twice", 100, "how often a scenario is run twice: every hundredth")
+	seeds  = flag.Int("seeds", 2000, "random scenarios that TestSimulate runs")
+	first  = flag.Uint64("first-seed", 0, "seed of the first of them")
+	shrink = flag.Bool("shrink", true, "look for the smallest scenario that fails")
+	twice  = flag.Int64("twice", 100, "how often a scenario is run twice: every hundredth")
 )
 
 // TestSimulate runs random scenarios. Every hundredth runs twice and must be the same, call by call.
@@ -65,6 +66,9 @@ func TestSimulate(t *testing.T) {
 func report(t *testing.T, s simulator.Scenario, why string) {
 	t.Helper()
 	t.Errorf("seed %d: %s\nscenario: %s", s.Seed, why, s)
+	if !*shrink {
+		return
+	}
 	small := simulator.Shrink(s)
 	var lines, again []string
 	r := simulator.Run(small, func(line string) { lines = append(lines, line) })
