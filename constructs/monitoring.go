@@ -85,7 +85,8 @@ func (p *MarketDataPipeline) MetricDeadLetters() awscloudwatch.Metric {
 	return p.DeadLetterQueue.MetricApproximateNumberOfMessagesVisible(over5Minutes("Maximum"))
 }
 
-// MetricOldestMessage is the age of the oldest message in the market data queue, in seconds.
+// MetricOldestMessage is the age of the oldest message in the market data queue, in seconds. On a standard queue SQS
+// leaves out what was received three times: the alarm then sees what waits, and not what fails.
 func (p *MarketDataPipeline) MetricOldestMessage() awscloudwatch.Metric {
 	return p.Queue.MetricApproximateAgeOfOldestMessage(over5Minutes("Maximum"))
 }
@@ -97,7 +98,8 @@ func (p *MarketDataPipeline) MetricLostTicks() awscloudwatch.MathExpression {
 		return nil
 	}
 	return awscloudwatch.NewMathExpression(&awscloudwatch.MathExpressionProps{
-		// A sum with "+" has no value where one metric was never sent.
+		// Neither metric is sent while nothing is lost. Filled, a sum does not depend on what "+" makes of that, and
+		// the alarm does not look at an old loss again.
 		Expression: jsii.String("SUM([FILL(dropped, 0), FILL(undelivered, 0)])"),
 		UsingMetrics: &map[string]awscloudwatch.IMetric{
 			"dropped": p.Function.Metric(jsii.String("AsyncEventsDropped"), over5Minutes("Sum")),

@@ -110,7 +110,8 @@ type MarketDataPipelineProps struct {
 }
 
 // Thresholds of the alarms. Each is the largest value that is still fine, over one 5-minute period; a zero field means
-// its default. Dead letters, throttles, expired pending alerts and refused notifications alarm at the first.
+// its default. Dead letters, throttles, expired pending alerts and refused notifications alarm at the first. There is no
+// least number for the percentages: of fewer than 100, one is more than 1 %, so that a quiet feed's failures are heard.
 type Thresholds struct {
 	// ErrorPercent of the function's invocations. Default 1.
 	ErrorPercent float64

@@ -306,11 +306,11 @@ func (w *cloud) invoke(_ context.Context, payload []byte) ([]byte, error) {
 
 func (w *cloud) deliveryFault(invocation int) (Kind, bool) {
 	for _, f := range w.scenario.Faults {
-		if f.Kind > callKinds && f.At == invocation {
+		if f.Kind > Kinds && f.At == invocation {
 			return f.Kind, true
 		}
 	}
-	return callKinds, false
+	return Kinds, false
 }
 
 func (w *cloud) setVisibility(records []ingest.Record, d time.Duration) {
@@ -464,6 +464,11 @@ func (w *cloud) checkAnswer(e *environment, records []ingest.Record, response in
 		if json.Unmarshal(e.metrics, &metrics); metrics.RecordsFailed == 0 {
 			w.violate("an invocation fails without a failed record")
 		}
+		return
+	}
+	if w.scenario.Rules == "many" && w.scenario.Delivery == settings.Unordered {
+		// What was stored ahead of the state by an invocation that crashed belongs to an order of events that need not come
+		// again. The clock's sweep publishes it.
 		return
 	}
 	for _, it := range w.scan(alertsTable) {

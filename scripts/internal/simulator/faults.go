@@ -38,7 +38,7 @@ const (
 	CrashAfter                // the process ends, after the effect
 	FreezeBefore              // the process stands still for minutes, and then goes on with the call
 	FreezeAfter               // the same, after the effect
-	callKinds
+	Kinds                     // the number of those before it
 
 	// Faults of delivery, by the number of the invocation.
 
@@ -165,7 +165,7 @@ func callThrottled[T any](ctx context.Context, c *client, service, operation str
 // strike tells whether a fault of the plan is due at call n.
 func (w *cloud) strike(n int) (Kind, bool) {
 	for _, f := range w.scenario.Faults {
-		if f.Kind < callKinds && f.At == n {
+		if f.Kind < Kinds && f.At == n {
 			w.faults++
 			return f.Kind, true
 		}

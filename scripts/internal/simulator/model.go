@@ -149,7 +149,7 @@ func (w *cloud) check() {
 
 // delivery tells whether the scenario repeats deliveries, so that one invocation may wait for the lease of another.
 func (w *cloud) delivery() bool {
-	return slices.ContainsFunc(w.scenario.Faults, func(f Fault) bool { return f.Kind > callKinds }) || w.scenario.Delivery == settings.Unordered
+	return slices.ContainsFunc(w.scenario.Faults, func(f Fault) bool { return f.Kind > Kinds }) || w.scenario.Delivery == settings.Unordered
 }
 
 // checkAlerts: each stored alert is published at least once, and at most once more per fault, or not at all where it

@@ -65,7 +65,7 @@ var bugs = []struct {
 			alerts = verdict.left
 `, `			_ = d.pause(ctx, n)
 `}}},
-	{"what follows a returned message of its group goes on", []edit{{"ingest/outcome.go", `return inv.ordered(m) && ok && first < i`, `return inv.ordered(m) && ok && first < i-1`}}},
+	{"what follows a returned message of its group goes on", []edit{{"ingest/outcome.go", `return inv.ordered(m) && ok && first < i`, `return inv.ordered(m) && ok && first < i && i < 0`}}},
 	{"a lost response of a claim is a lost claim", []edit{
 		{"ledger/dynamodb.go", `" < :now OR #owner = :owner)"`, `" < :now)"`},
 		{"ledger/dynamodb.go", `		stored = failed.Item
@@ -83,6 +83,7 @@ var bugs = []struct {
 
 // TestPlantedBugs plants each bug and runs random scenarios until one fails.
 func TestPlantedBugs(t *testing.T) {
+	long(t)
 	if testing.Short() {
 		t.Skip("skipped with -short: it builds the simulator once per bug")
 	}

@@ -81,7 +81,7 @@ func Random(seed uint64) Scenario {
 		}
 	}
 	for range r.IntN(7) {
-		s.Faults = append(s.Faults, Fault{At: r.IntN(8 + 4*s.Messages), Kind: Kind(r.IntN(int(callKinds)))})
+		s.Faults = append(s.Faults, Fault{At: r.IntN(8 + 4*s.Messages), Kind: Kind(r.IntN(int(Kinds)))})
 	}
 	for range r.IntN(3) {
 		s.Faults = append(s.Faults, Fault{At: r.IntN(1 + s.Messages), Kind: Overlap + Kind(r.IntN(int(deliveryKind-Overlap)))})
@@ -100,7 +100,8 @@ func Random(seed uint64) Scenario {
 			}
 		}
 	case 3:
-		s.Deployment = NewRules
+		// Where nothing needs history, a further rule decides which events leave a mark, and so what is a repetition.
+		s.Deployment, s.Rules = NewRules, "history"
 	case 4:
 		s.Deployment = NewFormat
 	case 5:
