@@ -91,7 +91,10 @@ func (h *Handler) Tick(ctx context.Context) error {
 		errs = append(errs, inv.sendClocks(half))
 	}
 	errs = append(errs, inv.sweep(p), inv.writeMetrics())
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return redacted{err}
+	}
+	return nil
 }
 
 // sendClocks sends clock events to the series that are due, also where not all of them could be found.

@@ -146,7 +146,7 @@ func (inv *invocation) fail(ctx phase, s *series, err error) {
 }
 
 func (inv *invocation) applied(s *series, p *plan) {
-	s.next = p.next
+	s.next, s.from = p.next, p.from
 	inv.count.eventsLate += p.lateSum
 	inv.count.eventsRepeated += p.repeated
 	if p.rewarmed {
@@ -244,7 +244,7 @@ func (inv *invocation) returnFor(ctx phase, message int, err error) {
 // judge decides about an alert that was stored before: r is how it is stored, its zero value where it is not (it has
 // expired, or an operator removed it).
 func (inv *invocation) judge(ctx phase, s *series, message int, key alert.Key, r alert.Record) {
-	if slices.ContainsFunc(inv.outbox, func(e entry) bool { return e.record.Key() == key }) {
+	if inv.publishes(key) {
 		return
 	}
 	if r.Status != alert.Pending {
@@ -274,6 +274,11 @@ func (inv *invocation) judge(ctx phase, s *series, message int, key alert.Key, r
 	if message != recovered {
 		inv.give(message, deferred, time.UnixMilli(r.Lease), fmt.Errorf("alert %s is being published by another invocation", key.ID))
 	}
+}
+
+// publishes tells whether the outbox has the alert.
+func (inv *invocation) publishes(key alert.Key) bool {
+	return slices.ContainsFunc(inv.outbox, func(e entry) bool { return e.record.Key() == key })
 }
 
 func uniqueKeys(keys []alert.Key) []alert.Key {
@@ -310,8 +315,9 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 			continue
 		}
 		for _, h := range p.commit.State.Hints {
-			if _, ours := p.causes[h.AlertID]; !ours && !planned[i].settled[h.AlertID] {
-				keys = append(keys, alert.Key{Symbol: planned[i].parts[0].events[0].Symbol, ID: h.AlertID})
+			k := alert.Key{Symbol: planned[i].parts[0].events[0].Symbol, ID: h.AlertID}
+			if _, ours := p.causes[h.AlertID]; !ours && !planned[i].settled[h.AlertID] && !inv.publishes(k) {
+				keys = append(keys, k)
 			}
 		}
 	}
@@ -358,6 +364,8 @@ func (inv *invocation) commit(ctx phase, planned []*series, plans []*plan) []*se
 			continue
 		case r.Conflict:
 			inv.count.stateConflicts++
+			// The surplus is stored whoever won the race, and is published even if the next step does not fire it.
+			inv.take(ctx, s, &plan{surplus: p.surplus, causes: p.causes}, r.Existing)
 			s.losses++
 			s.limit = max(1, p.events/2)
 			s.unread = true

@@ -189,6 +189,13 @@ func (inv *invocation) logRefusals(m *message) {
 		slog.Group("first", slog.Int("index", r.Index), slog.String("reason", string(r.Reason)), slog.String("field", r.Field)))
 }
 
+// redacted is an error whose text is errorText: Lambda logs what an invocation returns.
+type redacted struct{ error }
+
+func (r redacted) Error() string { return errorText(r.error) }
+
+func (r redacted) Unwrap() error { return r.error }
+
 // errorText is the text of err with the messages that AWS answered replaced by their codes: those can quote the input.
 func errorText(err error) string {
 	if err == nil {

@@ -20,6 +20,7 @@ type series struct {
 	snap    alert.Snapshot
 	settled map[string]bool // alerts by id that are known to be settled: their hints can be dropped
 	next    int             // the first part that is not applied yet
+	from    int             // the first event of that part that is not
 	limit   int             // events per commit; 0 = no limit. Halved by each lost race
 	losses  int
 }
@@ -36,7 +37,8 @@ type plan struct {
 	commit   alert.Commit     // without a State where nothing changed
 	causes   map[string]int   // alert id -> message
 	late     []market.Rejected
-	next     int // series.next after it
+	next     int // series.next and from after it
+	from     int
 	events   int
 	lateSum  int
 	repeated int
@@ -84,7 +86,7 @@ func (inv *invocation) plan(s *series) (*plan, error) {
 // step plans over at most limit events (0 = all). again, where it is not 0, is the lower limit with which the alerts fit
 // into one commit.
 func (inv *invocation) step(s *series, limit int) (p *plan, again int, err error) {
-	p = &plan{causes: map[string]int{}, next: s.next}
+	p = &plan{causes: map[string]int{}, next: s.next, from: s.from}
 	state := s.program.NewState()
 	if len(s.snap.Engine) > 0 {
 		state, err = s.program.Decode(s.snap.Engine)
@@ -104,6 +106,7 @@ parts:
 	for ; p.next < len(s.parts); p.next++ {
 		pt := &s.parts[p.next]
 		if inv.blocked(pt.message) {
+			p.from = 0
 			continue
 		}
 		m := &inv.messages[pt.message]
@@ -119,13 +122,14 @@ parts:
 			}
 			delivered[mark].Next = next
 		}
-		for i := range pt.events {
+		for i := p.from; i < len(pt.events); i++ {
 			e := &pt.events[i]
 			if int(e.Index) < from {
 				p.repeated++
 				continue
 			}
 			if limit > 0 && p.events == limit {
+				p.from = i
 				break parts
 			}
 			before := len(fired)
@@ -153,6 +157,7 @@ parts:
 			progress(int(e.Index) + 1)
 		}
 		progress(alert.Whole)
+		p.from = 0
 	}
 	due, moved := inv.due(s.snap.Due, state, last)
 	if !state.Changed() && len(fired) == 0 && !moved && !s.snap.Stale {

@@ -94,6 +94,7 @@ func Random(seed uint64) Scenario {
 	case 2:
 		from := time.Duration(r.IntN(20)) * time.Second
 		to := from + time.Second<<r.IntN(10) + time.Duration(r.IntN(380))*time.Second // to 15 minutes
+		s.Gap = 2 * to / time.Duration(s.Messages)
 		for i, service := range []string{"dynamodb", "sns"} {
 			if which := r.IntN(3); which == 2 || which == i {
 				s.Outages = append(s.Outages, Outage{service, from, to})
@@ -106,6 +107,9 @@ func Random(seed uint64) Scenario {
 		s.Deployment = NewFormat
 	case 5:
 		s.MaxReceives, s.Redrive = 1+r.IntN(3), true
+	}
+	if s.Deployment != NoDeployment {
+		s.Gap = 2 * redeployed / time.Duration(s.Messages)
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package simulator_test
 import (
 	"flag"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,8 @@ var (
 )
 
 var raceDetector bool
+
+func init() { debug.SetGCPercent(400) }
 
 // long skips what is too long for the race detector, which has nothing to find: one goroutine runs at a time.
 func long(t *testing.T) {
