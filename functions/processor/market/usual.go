@@ -96,7 +96,7 @@ func (c *calendar) usual(e *Event, s string, i int, latest int64) int {
 		if seen.has(f) {
 			return -1
 		}
-		seen |= 1 << f
+		seen |= 1 << (f & 31)
 		switch f {
 		case fieldType:
 			e.Kind, i = usualKind(s, behind(s, i, `type":`))
@@ -194,13 +194,17 @@ func (c *calendar) usual(e *Event, s string, i int, latest int64) int {
 
 // behind is the index of the value behind the key at s[i], or -1 for another key.
 func behind(s string, i int, key string) int {
-	if !strings.HasPrefix(s[i:], key) {
+	if j := i + len(key); j < len(s) && s[i:j] == key && s[j] != ' ' {
+		return j
+	}
+	return behindBlank(s, i, key)
+}
+
+func behindBlank(s string, i int, key string) int {
+	if i += len(key); i >= len(s) || s[i-len(key):i] != key {
 		return -1
 	}
-	if i += len(key); at(s, i) == ' ' {
-		i++
-	}
-	return i
+	return i + 1
 }
 
 // The functions below read the value at s[i] and return it with the index behind it. Both an i without a value and a value
