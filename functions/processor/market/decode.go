@@ -53,8 +53,8 @@ func (l Limits) Decode(dst []Event, body string, now time.Time, skew time.Durati
 		n := len(dst)
 		dst = append(dst, Event{})
 		e := &dst[n]
-		var c calendar
-		if end := c.usual(e, body, 0, latest); end == len(body) || end == len(body)-1 && body[end] == '\n' {
+		u := usual{s: body, latest: latest}
+		if end := u.event(e, 0); end == len(body) || end == len(body)-1 && body[end] == '\n' {
 			e.Raw = body[:end]
 			return dst, nil
 		}
@@ -64,7 +64,7 @@ func (l Limits) Decode(dst []Event, body string, now time.Time, skew time.Durati
 }
 
 func (l Limits) decode(dst []Event, body string, latest int64) (events []Event, refused []Refusal) {
-	d := decoder{s: body, limits: l, events: dst, latest: latest}
+	d := decoder{s: body, limits: l, events: dst, latest: latest, usual: usual{s: body, latest: latest}}
 	start := d.space(0)
 	switch {
 	case len(body) > l.MaxBytes:
@@ -106,7 +106,7 @@ type decoder struct {
 	events  []Event
 	refused []Refusal
 	count   int // events so far, good and bad
-	days    calendar
+	usual   usual
 	careful bool // every event takes the general path
 
 	// Of the event at work:
@@ -259,7 +259,7 @@ func (d *decoder) event(i int) int {
 	e := &d.events[len(d.events)-1]
 	d.flaw.reason = ""
 	if !d.careful && len(d.s) >= 8 && d.s[i] == '{' {
-		if end := d.days.usual(e, d.s, i, d.latest); end >= 0 {
+		if end := d.usual.event(e, i); end >= 0 {
 			return end
 		}
 		*e = Event{}

@@ -6,10 +6,89 @@ import (
 	"time"
 )
 
-// This file reads the usual event, eight bytes at a time: one line of known keys in any order, each once, with plain text
-// and short numbers, at most a blank behind a comma or a colon, and nothing wrong with it. It refuses nothing: whatever
-// else it meets, good or bad, makes it give up, and the general path judges the event from its brace on. What it accepts,
-// the general path accepts too, with equal values.
+// This file reads usual events, eight bytes at a time: on one line, of known keys in any order, each once, with plain text
+// and short numbers, without white space or with a blank behind every comma and colon, and with nothing wrong. It refuses
+// nothing: whatever else it meets, good or bad, makes it give up, and the general path judges the event from its brace on.
+// What it accepts, the general path accepts too, with equal values.
+
+// writing is how a body writes what is between keys and values. As types, its kinds are compiled each on its own, with
+// constants for what they differ in; only their lengths count.
+type writing interface {
+	compact | spaced | quotedCompact | quotedSpaced
+}
+
+type (
+	compact       [1]byte // {"a":1,"b":2}
+	spaced        [2]byte // {"a": 1, "b": 2}
+	quotedCompact [3]byte // {\"a\":1,\"b\":2}, the inside of a JSON string
+	quotedSpaced  [4]byte // {\"a\": 1, \"b\": 2}
+)
+
+// usual reads the usual events of a body of at least 8 bytes.
+type usual struct {
+	s      string
+	latest int64
+	quoted bool // s is the inside of a JSON string
+	spaced bool // so was the last event
+
+	// The day of the last timestamp: its text, "2026-11-" and "20", and the seconds from 1970 to its begin.
+	yearMonth, monthDay uint64
+	day                 int64
+
+	// The last conditions with escapes, and without.
+	escaped, unescaped string
+}
+
+// quoteBytes is the length of a quote, and its first byte.
+func quoteBytes[W writing]() (int, byte) {
+	var w W
+	if len(w) > 2 {
+		return 2, '\\'
+	}
+	return 1, '"'
+}
+
+// isQuote tells whether a quote is at s[i]; i may be any.
+func isQuote[W writing](s string, i int) bool {
+	var w W
+	if len(w) > 2 {
+		return uint(i) < uint(len(s)-1) && s[i] == '\\' && s[i+1] == '"'
+	}
+	return uint(i) < uint(len(s)) && s[i] == '"'
+}
+
+// colonIn tells whether a word begins with a key's closing quote and the colon, colonBytes how long they are.
+func colonIn[W writing](x uint32) bool {
+	var w W
+	switch len(w) {
+	case 1:
+		return x<<16 == ('"'|':'<<8)<<16
+	case 2:
+		return x<<8 == ('"'|':'<<8|' '<<16)<<8
+	case 3:
+		return x<<8 == ('\\'|'"'<<8|':'<<16)<<8
+	}
+	return x == '\\'|'"'<<8|':'<<16|' '<<24
+}
+
+func colonBytes[W writing]() int {
+	var w W
+	return [...]int{2, 3, 3, 4}[len(w)-1]
+}
+
+// commaIn tells whether a word begins with a comma and the next opening quote, which are as long as colonBytes.
+func commaIn[W writing](x uint32) bool {
+	var w W
+	switch len(w) {
+	case 1:
+		return x<<16 == (','|'"'<<8)<<16
+	case 2:
+		return x<<8 == (','|' '<<8|'"'<<16)<<8
+	case 3:
+		return x<<8 == (','|'\\'<<8|'"'<<16)<<8
+	}
+	return x == ','|' '<<8|'\\'<<16|'"'<<24
+}
 
 // Every byte of a word is 1, or has its highest bit.
 const ones, highs = 0x0101010101010101, 0x8080808080808080
@@ -18,6 +97,12 @@ const ones, highs = 0x0101010101010101, 0x8080808080808080
 func word(s string, i int) uint64 {
 	w := s[i : i+8]
 	return uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 | uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+}
+
+// word4 is s[i:i+4] likewise.
+func word4(s string, i int) uint32 {
+	w := s[i : i+4]
+	return uint32(w[0]) | uint32(w[1])<<8 | uint32(w[2])<<16 | uint32(w[3])<<24
 }
 
 // lastWord is word for an i from which on s has less than 8 bytes: zeros follow them. s itself has at least 8.
@@ -30,11 +115,8 @@ func wordAt(s string, i int) uint64 {
 	return lastWord(s, i)
 }
 
-// quoteIn is 8 times the index of the first quote in a word, 64 without one.
-func quoteIn(w uint64) int {
-	x := w ^ ones*'"'
-	return bits.TrailingZeros64((x-ones)&^x&highs) &^ 7
-}
+// zeroIn is 8 times the index of the first byte of a word that is 0, 64 without one.
+func zeroIn(x uint64) int { return bits.TrailingZeros64((x-ones)&^x&highs) &^ 7 }
 
 // before keeps the bytes of a word below bit n, a multiple of 8, moved to its top. With n = 0 it is the word itself.
 func before(w uint64, n int) uint64 { return w << ((64 - n) & 63) }
@@ -48,8 +130,8 @@ func text8(text string) uint64 {
 	return before(w, 8*len(text))
 }
 
-// usualFields has at the slot of a key's first four bytes, its closing quote among them, which field it can only be;
-// keyFactor gives all such fields slots of their own. Status and correction are too rare to be usual.
+// usualFields has at the slot of a key's first four bytes, up to its closing quote, which field it can only be; keyFactor
+// gives all such fields slots of their own. Status and correction are too rare to be usual.
 var usualFields = func() (t [64]field) {
 	for slot := range t {
 		t[slot] = unknownField
@@ -57,36 +139,61 @@ var usualFields = func() (t [64]field) {
 	for f := range fieldState {
 		if f != fieldPriceEligible { // begins like fieldPrice
 			t[slotOf(f.String()+`":`, 0)] = f
+			t[slotOf(f.String()+`\"`, 0)] = f
 		}
 	}
 	return t
 }()
 
-const keyFactor = 0x5B50E223
+const keyFactor = 0x6F04E159
 
-func slotOf(s string, i int) uint32 {
-	k := s[i : i+4]
-	return (uint32(k[0]) | uint32(k[1])<<8 | uint32(k[2])<<16 | uint32(k[3])<<24) * keyFactor >> 26
-}
+func slotOf(s string, i int) uint32 { return word4(s, i) * keyFactor >> 26 }
 
 // The values of type and side.
 var (
-	wordTrade, wordQuote, wordBar, wordStatus, wordClock = text8("trade"), text8("quote"), text8("bar"), text8("status"), text8("clock")
-	wordBuy, wordSell                                    = text8("buy"), text8("sell")
+	wordTrade, wordQuote, wordBar, wordClock = text8("trade"), text8("quote"), text8("bar"), text8("clock")
+	wordBuy, wordSell                        = text8("buy"), text8("sell")
 )
 
-// usual reads the event whose brace is at s[i] into e, which is zero, and returns the index behind it. It returns -1 where
-// the event is not a usual one or not a good one; e is then of no use. s has at least 8 bytes.
-//
-// The index goes on by constants where it can, behind keys for one: the processor then need not wait for one load to know
-// where the next one is.
-func (c *calendar) usual(e *Event, s string, i int, latest int64) int {
+// event reads the event that begins at s[i] into e, which is zero, and returns the index behind it. It returns -1 where the
+// event is not a usual one or not a good one; e is then of no use.
+func (u *usual) event(e *Event, i int) int {
+	end := u.object(e, i)
+	if end < 0 {
+		colon := strings.IndexByte(u.s[i:min(i+32, len(u.s))], ':')
+		if spaced := colon >= 0 && at(u.s, i+colon+1) == ' '; spaced != u.spaced {
+			u.spaced = spaced
+			*e = Event{}
+			end = u.object(e, i)
+		}
+	}
+	return end
+}
+
+func (u *usual) object(e *Event, i int) int {
+	switch {
+	case u.quoted && u.spaced:
+		return usualObject[quotedSpaced](u, e, i)
+	case u.quoted:
+		return usualObject[quotedCompact](u, e, i)
+	case u.spaced:
+		return usualObject[spaced](u, e, i)
+	}
+	return usualObject[compact](u, e, i)
+}
+
+// usualObject reads the event at s[i]. Its index goes on by constants where it can, behind keys for one: the processor then
+// need not wait for one load to know where the next one is.
+func usualObject[W writing](u *usual, e *Event, i int) int {
+	s := u.s
+	if s[i] != '{' || !isQuote[W](s, i+1) {
+		return -1
+	}
+	width, _ := quoteBytes[W]()
+	i += 1 + width
 	var seen fields
 	for {
-		if i++; at(s, i) == ' ' {
-			i++
-		}
-		if i++; i+4 > len(s) || s[i-1] != '"' {
+		if i+5 > len(s) {
 			return -1
 		}
 		f := usualFields[slotOf(s, i)]
@@ -99,68 +206,120 @@ func (c *calendar) usual(e *Event, s string, i int, latest int64) int {
 		seen |= 1 << (f & 31)
 		switch f {
 		case fieldType:
-			e.Kind, i = usualKind(s, behind(s, i, `type":`))
+			i = behind(s, i, "type")
 		case fieldSymbol:
-			e.Symbol, i = usualSymbol(s, behind(s, i, `symbol":`))
+			i = behind(s, i, "symbol")
 		case fieldSource:
-			e.Source, i = usualText(s, behind(s, i, `source":`), maxSource)
+			i = behind(s, i, "source")
 		case fieldTimestamp:
-			e.Time, i = c.usualTime(s, behind(s, i, `timestamp":`))
+			i = behind(s, i, "timestamp")
 		case fieldSequence:
-			e.HasSeq = true
-			e.Sequence, i = usualInteger(s, behind(s, i, `sequence":`))
+			i = behind(s, i, "sequence")
 		case fieldID:
-			e.ID, i = usualText(s, behind(s, i, `id":`), maxText)
+			i = behind(s, i, "id")
 		case fieldVenue:
-			e.Venue, i = usualText(s, behind(s, i, `venue":`), maxText)
+			i = behind(s, i, "venue")
 		case fieldPrice:
-			e.Price, i = usualPositive(s, behind(s, i, `price":`))
+			i = behind(s, i, "price")
 		case fieldSize:
-			e.Size, i = usualPositive(s, behind(s, i, `size":`))
+			i = behind(s, i, "size")
 		case fieldSide:
-			e.Side, i = usualSide(s, behind(s, i, `side":`))
+			i = behind(s, i, "side")
 		case fieldPriceEligible:
-			e.Ineligible, i = usualEligible(s, behind(s, i, `price_eligible":`))
+			i = behind(s, i, "price_eligible")
 		case fieldConditions:
-			e.Conditions, i = usualConditions(s, behind(s, i, `conditions":`))
+			i = behind(s, i, "conditions")
 		case fieldBid:
-			e.HasBid = true
-			e.Bid, i = usualPositive(s, behind(s, i, `bid":`))
+			i = behind(s, i, "bid")
 		case fieldAsk:
-			e.HasAsk = true
-			e.Ask, i = usualPositive(s, behind(s, i, `ask":`))
+			i = behind(s, i, "ask")
 		case fieldBidSize:
-			e.BidSize, i = usualNumber(s, behind(s, i, `bid_size":`))
+			i = behind(s, i, "bid_size")
 		case fieldAskSize:
-			e.AskSize, i = usualNumber(s, behind(s, i, `ask_size":`))
+			i = behind(s, i, "ask_size")
 		case fieldInterval:
-			e.Interval, i = usualInterval(s, behind(s, i, `interval":`))
+			i = behind(s, i, "interval")
 		case fieldOpen:
-			e.Open, i = usualPositive(s, behind(s, i, `open":`))
+			i = behind(s, i, "open")
 		case fieldHigh:
-			e.High, i = usualPositive(s, behind(s, i, `high":`))
+			i = behind(s, i, "high")
 		case fieldLow:
-			e.Low, i = usualPositive(s, behind(s, i, `low":`))
+			i = behind(s, i, "low")
 		case fieldClose:
-			e.Close, i = usualPositive(s, behind(s, i, `close":`))
+			i = behind(s, i, "close")
 		case fieldVolume:
-			e.Size, i = usualNumber(s, behind(s, i, `volume":`)) // of a bar: below
+			i = behind(s, i, "volume")
 		case fieldVWAP:
-			e.HasVWAP = true
-			e.VWAP, i = usualPositive(s, behind(s, i, `vwap":`))
+			i = behind(s, i, "vwap")
 		case fieldTrades:
-			e.HasTrades = true
-			e.Trades, i = usualInteger(s, behind(s, i, `trades":`))
+			i = behind(s, i, "trades")
 		default:
 			return -1
 		}
-		if uint(i) >= uint(len(s)) {
+		if uint(i) >= uint(len(s)-3) || !colonIn[W](word4(s, i)) {
 			return -1
 		}
-		if s[i] == ',' {
+		i += colonBytes[W]()
+		switch f {
+		case fieldType:
+			e.Kind, i = usualKind[W](s, i)
+		case fieldSymbol:
+			e.Symbol, i = usualSymbol[W](s, i)
+		case fieldSource:
+			e.Source, i = usualText[W](s, i, maxSource)
+		case fieldTimestamp:
+			e.Time, i = usualTime[W](u, i)
+		case fieldSequence:
+			e.HasSeq = true
+			e.Sequence, i = usualInteger[W](s, i)
+		case fieldID:
+			e.ID, i = usualText[W](s, i, maxText)
+		case fieldVenue:
+			e.Venue, i = usualText[W](s, i, maxText)
+		case fieldPrice:
+			e.Price, i = usualPositive[W](s, i)
+		case fieldSize:
+			e.Size, i = usualPositive[W](s, i)
+		case fieldSide:
+			e.Side, i = usualSide[W](s, i)
+		case fieldPriceEligible:
+			e.Ineligible, i = usualIneligible[W](s, i)
+		case fieldConditions:
+			e.Conditions, i = usualConditions[W](u, i)
+		case fieldBid:
+			e.HasBid = true
+			e.Bid, i = usualPositive[W](s, i)
+		case fieldAsk:
+			e.HasAsk = true
+			e.Ask, i = usualPositive[W](s, i)
+		case fieldBidSize:
+			e.BidSize, i = usualNumber[W](s, i)
+		case fieldAskSize:
+			e.AskSize, i = usualNumber[W](s, i)
+		case fieldInterval:
+			e.Interval, i = usualInterval[W](s, i)
+		case fieldOpen:
+			e.Open, i = usualPositive[W](s, i)
+		case fieldHigh:
+			e.High, i = usualPositive[W](s, i)
+		case fieldLow:
+			e.Low, i = usualPositive[W](s, i)
+		case fieldClose:
+			e.Close, i = usualPositive[W](s, i)
+		case fieldVolume:
+			e.Size, i = usualNumber[W](s, i) // of a bar: below
+		case fieldVWAP:
+			e.HasVWAP = true
+			e.VWAP, i = usualPositive[W](s, i)
+		case fieldTrades:
+			e.HasTrades = true
+			e.Trades, i = usualInteger[W](s, i)
+		}
+		if uint(i) < uint(len(s)-3) && commaIn[W](word4(s, i)) {
+			i += colonBytes[W]()
 			continue
 		}
-		if s[i] != '}' || requiredFields[e.Kind]&^seen != 0 || seen&^kindFields[e.Kind] != 0 {
+		if uint(i) >= uint(len(s)) || s[i] != '}' || requiredFields[e.Kind]&^seen != 0 || seen&^kindFields[e.Kind] != 0 {
 			return -1
 		}
 		break
@@ -186,59 +345,73 @@ func (c *calendar) usual(e *Event, s string, i int, latest int64) int {
 			return -1
 		}
 	}
-	if known > latest {
+	if known > u.latest {
 		return -1
 	}
 	return i + 1
 }
 
-// behind is the index of the value behind the key at s[i], or -1 for another key.
+// behind is the index behind the key at s[i], or -1 for another key.
 func behind(s string, i int, key string) int {
-	if j := i + len(key); j < len(s) && s[i:j] == key && s[j] != ' ' {
-		return j
-	}
-	return behindBlank(s, i, key)
-}
-
-func behindBlank(s string, i int, key string) int {
-	if i += len(key); i >= len(s) || s[i-len(key):i] != key {
+	if !strings.HasPrefix(s[i:], key) {
 		return -1
 	}
-	return i + 1
+	return i + len(key)
 }
 
-// The functions below read the value at s[i] and return it with the index behind it. Both an i without a value and a value
-// that is not usual give -1.
+// The functions below read the value at s[i] and return it with the index behind it, or with -1 where it is not usual.
 
 // usualText reads a plain string of at most limit bytes.
-func usualText(s string, i, limit int) (string, int) {
-	if uint(i) >= uint(len(s)) || s[i] != '"' {
+func usualText[W writing](s string, i, limit int) (string, int) {
+	if !isQuote[W](s, i) {
 		return "", -1
 	}
-	j := plainEnd(s, i+1)
-	if j >= len(s) || s[j] != '"' || j-i-1 > limit {
+	width, _ := quoteBytes[W]()
+	i += width
+	j := plainEnd(s, i)
+	if j-i > limit {
 		return "", -1
 	}
-	return s[i+1 : j], j + 1
+	return s[i:j], closed[W](s, j)
 }
 
-// usualSymbol is fast for at most 8 bytes from '-' to ':' and letters; the other three that a symbol may have are rarer.
-func usualSymbol(s string, i int) (string, int) {
-	if uint(i) >= uint(len(s)-8) || s[i] != '"' {
-		return usualRareSymbol(s, i)
+// closed is the index behind the closing quote at s[i], or -1 without one.
+func closed[W writing](s string, i int) int {
+	var w W
+	if len(w) > 2 {
+		if uint(i) >= uint(len(s)) || s[i] != '\\' {
+			return -1
+		}
+		i++
 	}
-	w := word(s, i+1)
-	n := quoteIn(w)
+	if uint(i) >= uint(len(s)) || s[i] != '"' {
+		return -1
+	}
+	return i + 1
+}
+
+// usualSymbol is fast for less than 8 bytes from '-' to ':' and letters; the other three that a symbol may have are rarer.
+func usualSymbol[W writing](s string, i int) (string, int) {
+	if !isQuote[W](s, i) {
+		return "", -1
+	}
+	width, first := quoteBytes[W]()
+	from := i + width
+	if from+8 > len(s) {
+		return usualRareSymbol[W](s, i)
+	}
+	w := word(s, from)
+	n := zeroIn(w ^ ones*uint64(first))
 	letters := w | ones*0x20
 	odd := w | ^((w+ones*(0x80-'-'))&^(w+ones*(0x7F-':')) | (letters+ones*(0x80-'a'))&^(letters+ones*(0x7F-'z')))
 	if n == 0 || n == 64 || odd&highs&(1<<n-1) != 0 {
-		return usualRareSymbol(s, i)
+		return usualRareSymbol[W](s, i)
 	}
-	return s[i+1 : i+1+n/8], i + 2 + n/8
+	return s[from : from+n/8], closed[W](s, from+n/8)
 }
 
-func usualRareSymbol(s string, i int) (string, int) {
-	text, next := usualText(s, i, maxSymbol)
+func usualRareSymbol[W writing](s string, i int) (string, int) {
+	text, next := usualText[W](s, i, maxSymbol)
 	for j := 0; j < len(text); j++ {
 		if class[text[j]]&symbolic == 0 {
 			return "", -1
@@ -250,18 +423,20 @@ func usualRareSymbol(s string, i int) (string, int) {
 	return text, next
 }
 
-// name is the string at s[i] as text8 has it, if it is one of at most 7 bytes.
-func name(s string, i int) (uint64, int) {
-	if uint(i) >= uint(len(s)) || s[i] != '"' {
+// usualName is a string as text8 has it, if it is one of at most 7 bytes.
+func usualName[W writing](s string, i int) (uint64, int) {
+	if !isQuote[W](s, i) {
 		return 0, -1
 	}
-	w := wordAt(s, i+1)
-	n := quoteIn(w)
-	return before(w, n), i + n/8 + 2
+	width, first := quoteBytes[W]()
+	i += width
+	w := wordAt(s, i)
+	n := zeroIn(w ^ ones*uint64(first))
+	return before(w, n), closed[W](s, i+n/8)
 }
 
-func usualKind(s string, i int) (Kind, int) {
-	w, i := name(s, i)
+func usualKind[W writing](s string, i int) (Kind, int) {
+	w, i := usualName[W](s, i)
 	switch w {
 	case wordTrade:
 		return Trade, i
@@ -275,8 +450,8 @@ func usualKind(s string, i int) (Kind, int) {
 	return 0, -1
 }
 
-func usualSide(s string, i int) (Side, int) {
-	w, i := name(s, i)
+func usualSide[W writing](s string, i int) (Side, int) {
+	w, i := usualName[W](s, i)
 	switch w {
 	case wordBuy:
 		return Buy, i
@@ -286,8 +461,8 @@ func usualSide(s string, i int) (Side, int) {
 	return 0, -1
 }
 
-func usualInterval(s string, i int) (time.Duration, int) {
-	text, i := usualText(s, i, len("86400s"))
+func usualInterval[W writing](s string, i int) (time.Duration, int) {
+	text, i := usualText[W](s, i, len("86400s"))
 	d := parseInterval(text)
 	if d == 0 {
 		return 0, -1
@@ -295,9 +470,8 @@ func usualInterval(s string, i int) (time.Duration, int) {
 	return d, i
 }
 
-func usualEligible(s string, i int) (ineligible bool, next int) {
+func usualIneligible[W writing](s string, i int) (bool, int) {
 	switch {
-	case i < 0:
 	case strings.HasPrefix(s[i:], "true"):
 		return false, i + len("true")
 	case strings.HasPrefix(s[i:], "false"):
@@ -307,27 +481,40 @@ func usualEligible(s string, i int) (ineligible bool, next int) {
 }
 
 // usualConditions reads an array of plain strings, as sent.
-func usualConditions(s string, i int) (string, int) {
-	if uint(i) >= uint(len(s)) || s[i] != '[' {
+func usualConditions[W writing](u *usual, i int) (string, int) {
+	s := u.s
+	from := i
+	if i++; s[i-1] != '[' {
 		return "", -1
 	}
-	from := i
+	width, _ := quoteBytes[W]()
 	for range maxConditions {
-		if i++; at(s, i) == ' ' {
-			i++
-		}
-		if _, i = usualText(s, i, maxText); i < 0 {
+		if _, i = usualText[W](s, i, maxText); i < 0 {
 			return "", -1
 		}
-		switch at(s, i) {
-		case ']':
-			return s[from : i+1], i + 1
-		case ',':
-		default:
+		if uint(i) < uint(len(s)-3) && commaIn[W](word4(s, i)) {
+			i += colonBytes[W]() - width
+			continue
+		}
+		if s[i] != ']' {
 			return "", -1
+		}
+		if raw := s[from : i+1]; width == 1 {
+			return raw, i + 1
+		} else {
+			return u.withoutEscapes(raw), i + 1
 		}
 	}
 	return "", -1
+}
+
+// withoutEscapes takes the backslashes out of what has none but before quotes. Of the same text as the last time it makes
+// no new one: conditions repeat.
+func (u *usual) withoutEscapes(raw string) string {
+	if raw != u.escaped {
+		u.escaped, u.unescaped = raw, strings.ReplaceAll(raw, `\"`, `"`)
+	}
+	return u.unescaped
 }
 
 // digitsIn takes the digits' zeros off a word, and tells at which bit its first byte that is no digit begins; t is the
@@ -344,10 +531,7 @@ func number8(t uint64) uint64 {
 }
 
 // usualInteger reads an unquoted integer of at most 15 digits.
-func usualInteger(s string, i int) (int64, int) {
-	if i < 0 {
-		return 0, -1
-	}
+func usualInteger[W writing](s string, i int) (int64, int) {
 	t, other := digitsIn(wordAt(s, i))
 	n := bits.TrailingZeros64(other) &^ 7
 	if n == 0 || byte(t) == 0 && n > 8 {
@@ -367,25 +551,29 @@ func usualInteger(s string, i int) (int64, int) {
 	return int64(v), i + n/8
 }
 
-func usualPositive(s string, i int) (Decimal, int) {
-	v, i := usualNumber(s, i)
+func usualPositive[W writing](s string, i int) (Decimal, int) {
+	v, i := usualNumber[W](s, i)
 	if v == 0 {
 		return 0, -1
 	}
 	return v, i
 }
 
-// usualNumber reads a number, quoted or not, that is not negative and has no exponent. It is fast for one that ends
-// within 8 bytes, its point included.
-func usualNumber(s string, i int) (Decimal, int) {
-	if uint(i) >= uint(len(s)) {
-		return 0, -1
-	}
-	quoted := s[i] == '"'
+// usualNumber reads a number, quoted or not, that is not negative and has no exponent. It is fast for one that ends within 8
+// bytes, its point included.
+func usualNumber[W writing](s string, i int) (Decimal, int) {
+	quoted := isQuote[W](s, i)
 	if quoted {
-		i++
+		width, _ := quoteBytes[W]()
+		i += width
 	}
-	t, other := digitsIn(wordAt(s, i))
+	var w uint64 // wordAt, by hand: it is called most here
+	if i+8 <= len(s) {
+		w = word(s, i)
+	} else {
+		w = lastWord(s, i)
+	}
+	t, other := digitsIn(w)
 	whole := bits.TrailingZeros64(other) &^ 7
 	decimals, end := 0, whole
 	padded := byte(t) == 0 && whole > 8 // by a zero that JSON forbids
@@ -405,74 +593,70 @@ func usualNumber(s string, i int) (Decimal, int) {
 		i += end / 8
 	}
 	if quoted {
-		if at(s, i) != '"' {
-			return 0, -1
-		}
-		i++
+		return v, closed[W](s, i)
 	}
 	return v, i
 }
 
-// calendar remembers the day that was read last.
-type calendar struct {
-	yearMonth uint64 // the text "2026-11-"
-	day       uint64 // the text "20"
-	seconds   int64  // from 1970 to the day's begin
-}
-
 // usualTime reads a timestamp in UTC, with Z, at most 8 decimals and a year before 2262; slower any that parseTime takes.
-func (c *calendar) usualTime(s string, i int) (int64, int) {
-	if i < 0 || i+len(`"2026-11-20T14:30:00Z"`) > len(s) || s[i] != '"' {
+func usualTime[W writing](u *usual, i int) (int64, int) {
+	s := u.s
+	if !isQuote[W](s, i) {
+		return 0, -1
+	}
+	from := i
+	width, _ := quoteBytes[W]()
+	if i += width; i+len("2026-11-20T14:30:00Z") > len(s) {
 		return 0, -1
 	}
 	// The pairs of digits end up in the bytes of the first of each.
 	const zeros = '0' | '0'<<8 | ':'<<16 | '0'<<24 | '0'<<32 | ':'<<40 | '0'<<48 | '0'<<56
 	const limits = 0x76 | 0x76<<8 | 0x7F<<16 | 0x76<<24 | 0x76<<32 | 0x7F<<40 | 0x76<<48 | 0x76<<56
-	clock := word(s, i+12) ^ zeros
+	clock := word(s, i+11) ^ zeros
 	odd := (clock | (clock + limits)) & highs
 	clock = clock*10 + clock>>8
 	hour, minute, second := clock&0xFF, clock>>24&0xFF, clock>>48&0xFF
-	if odd != 0 || hour > 23 || minute > 59 || second > 59 || s[i+11] != 'T' || !c.turnTo(word(s, i+1), uint64(s[i+9])|uint64(s[i+10])<<8) {
-		return anyTime(s, i)
+	if odd != 0 || hour > 23 || minute > 59 || second > 59 || s[i+10] != 'T' || !u.turnTo(word(s, i), uint64(s[i+8])|uint64(s[i+9])<<8) {
+		return usualAnyTime[W](s, from)
 	}
 	var fraction uint64
-	j := i + 20
-	if s[j] == '.' {
-		t, other := digitsIn(wordAt(s, j+1))
+	i += len("2026-11-20T14:30:00")
+	if s[i] == '.' {
+		t, other := digitsIn(wordAt(s, i+1))
 		n := bits.TrailingZeros64(other) &^ 7
 		if n == 0 {
 			return 0, -1
 		}
 		fraction = number8(before(t, n)) * pow10[9-n/8]
-		j += 1 + n/8
+		i += 1 + n/8
 	}
-	if at(s, j) != 'Z' || at(s, j+1) != '"' {
-		return anyTime(s, i)
+	if at(s, i) != 'Z' {
+		return usualAnyTime[W](s, from)
 	}
-	return (c.seconds+int64(hour*3600+minute*60+second))*1e9 + int64(fraction), j + 2
+	return (u.day+int64(hour*3600+minute*60+second))*1e9 + int64(fraction), closed[W](s, i+1)
 }
 
-// turnTo makes the day, as in a timestamp, the one that is remembered, and reports whether it is one.
-func (c *calendar) turnTo(yearMonth, day uint64) bool {
-	if yearMonth == c.yearMonth && day == c.day {
+// turnTo makes the day of a timestamp the one that is remembered, and reports whether it is one.
+func (u *usual) turnTo(yearMonth, monthDay uint64) bool {
+	if yearMonth == u.yearMonth && monthDay == u.monthDay {
 		return true
 	}
 	const zeros = '0' | '0'<<8 | '0'<<16 | '0'<<24 | '-'<<32 | '0'<<40 | '0'<<48 | '-'<<56
 	const limits = 0x76 | 0x76<<8 | 0x76<<16 | 0x76<<24 | 0x7F<<32 | 0x76<<40 | 0x76<<48 | 0x7F<<56
-	ym, d := yearMonth^zeros, day^('0'|'0'<<8)
+	ym, d := yearMonth^zeros, monthDay^('0'|'0'<<8)
 	odd := (ym | (ym + limits) | d | (d + 0x7676)) & highs
 	ym, d = ym*10+ym>>8, (d*10+d>>8)&0xFF
-	y, m := uint32(ym&0xFF*100+ym>>16&0xFF), uint32(ym>>40&0xFF)
-	if odd != 0 || y < 1678 || y > 2261 || m-1 > 11 || uint32(d)-1 >= daysIn(y, m) {
+	year, month := uint32(ym&0xFF*100+ym>>16&0xFF), uint32(ym>>40&0xFF)
+	if odd != 0 || year < 1678 || year > 2261 || month-1 > 11 || uint32(d)-1 >= daysIn(year, month) {
 		return false
 	}
-	*c = calendar{yearMonth, day, int64(daysSince1970(y, m, uint32(d))) * 86400}
+	u.yearMonth, u.monthDay, u.day = yearMonth, monthDay, int64(daysSince1970(year, month, uint32(d)))*86400
 	return true
 }
 
-// anyTime reads what usualTime does not.
-func anyTime(s string, i int) (int64, int) {
-	text, i := usualText(s, i, len("2026-11-20T14:30:00.123456789+00:00"))
+// anyTime reads the timestamp at s[i] that usualTime does not.
+func usualAnyTime[W writing](s string, i int) (int64, int) {
+	text, i := usualText[W](s, i, len("2026-11-20T14:30:00.123456789+00:00"))
 	ns, fault := parseTime(text)
 	if fault != "" {
 		return 0, -1
