@@ -48,7 +48,7 @@ func Decode(dst []Event, body string, now time.Time, skew time.Duration) (events
 // The events' strings alias body, but for those with escapes.
 func (l Limits) Decode(dst []Event, body string, now time.Time, skew time.Duration) (events []Event, refused []Refusal) {
 	latest := unixNano(now.Add(skew))
-	if len(body) >= 8 && len(body) <= l.MaxBytes && body[0] == '{' && l.MaxEvents > 0 {
+	if len(body) >= 8 && len(body) <= l.MaxBytes && l.MaxEvents > 0 {
 		// One event alone needs nothing of the decoder.
 		n := len(dst)
 		dst = append(dst, Event{})
@@ -65,6 +65,12 @@ func (l Limits) Decode(dst []Event, body string, now time.Time, skew time.Durati
 
 func (l Limits) decode(dst []Event, body string, latest int64) (events []Event, refused []Refusal) {
 	d := decoder{s: body, limits: l, events: dst, latest: latest, usual: usual{s: body, latest: latest}}
+	d.body()
+	return d.events, d.refused
+}
+
+func (d *decoder) body() {
+	l, body := d.limits, d.s
 	start := d.space(0)
 	switch {
 	case len(body) > l.MaxBytes:
@@ -78,7 +84,6 @@ func (l Limits) decode(dst []Event, body string, latest int64) (events []Event, 
 	default:
 		d.byLine(start)
 	}
-	return d.events, d.refused
 }
 
 // unixNano is t's time in nanoseconds, or the nearest that an int64 has.
@@ -105,9 +110,8 @@ type decoder struct {
 	latest  int64
 	events  []Event
 	refused []Refusal
-	count   int // events so far, good and bad
-	usual   usual
-	careful bool // every event takes the general path
+	count   int   // events so far, good and bad
+	usual   usual // without a text every event takes the general path
 
 	// Of the event at work:
 	broken fault // the syntax error that ended the scan
@@ -258,7 +262,7 @@ func (d *decoder) event(i int) int {
 	d.events = append(d.events, Event{})
 	e := &d.events[len(d.events)-1]
 	d.flaw.reason = ""
-	if !d.careful && len(d.s) >= 8 && d.s[i] == '{' {
+	if len(d.usual.s) >= 8 {
 		if end := d.usual.event(e, i); end >= 0 {
 			return end
 		}

@@ -158,6 +158,9 @@ var (
 // event reads the event that begins at s[i] into e, which is zero, and returns the index behind it. It returns -1 where the
 // event is not a usual one or not a good one; e is then of no use.
 func (u *usual) event(e *Event, i int) int {
+	if at(u.s, i) != '{' {
+		return -1
+	}
 	end := u.object(e, i)
 	if end < 0 {
 		colon := strings.IndexByte(u.s[i:min(i+32, len(u.s))], ':')
@@ -182,22 +185,22 @@ func (u *usual) object(e *Event, i int) int {
 	return usualObject[compact](u, e, i)
 }
 
-// usualObject reads the event at s[i]. Its index goes on by constants where it can, behind keys for one: the processor then
+// usualObject reads the event whose brace is at s[i]. Its index goes on by constants where it can, behind keys for one: the processor then
 // need not wait for one load to know where the next one is.
 func usualObject[W writing](u *usual, e *Event, i int) int {
 	s := u.s
-	if s[i] != '{' || !isQuote[W](s, i+1) {
+	if !isQuote[W](s, i+1) {
 		return -1
 	}
 	width, _ := quoteBytes[W]()
 	i += 1 + width
 	var seen fields
 	for {
-		if i+5 > len(s) {
+		if i+6 > len(s) {
 			return -1
 		}
 		f := usualFields[slotOf(s, i)]
-		if f == fieldPrice && s[i+4] == '_' {
+		if f == fieldPrice && s[i+5] == '_' {
 			f = fieldPriceEligible
 		}
 		if seen.has(f) {
@@ -335,11 +338,16 @@ func usualObject[W writing](u *usual, e *Event, i int) int {
 			return -1
 		}
 	case Bar:
-		// Exact in a float64 and divided once, the volume is rounded as strconv.ParseFloat rounds its text.
-		if e.Size >= 1<<53 {
+		// As strconv.ParseFloat rounds the text: not at all, or in the one division of two exact numbers.
+		switch {
+		case e.Size%Unit == 0:
+			e.Volume = float64(e.Size / Unit)
+		case e.Size < 1<<53:
+			e.Volume = float64(e.Size) / float64(Unit)
+		default:
 			return -1
 		}
-		e.Volume, e.Size = float64(e.Size)/float64(Unit), 0
+		e.Size = 0
 		known += int64(e.Interval)
 		if e.Low > min(e.Open, e.Close) || e.High < max(e.Open, e.Close) || known < e.Time {
 			return -1
@@ -432,6 +440,9 @@ func usualName[W writing](s string, i int) (uint64, int) {
 	i += width
 	w := wordAt(s, i)
 	n := zeroIn(w ^ ones*uint64(first))
+	if byte(w) == 0 {
+		return 0, -1 // before makes the same of a text and of zeros before it
+	}
 	return before(w, n), closed[W](s, i+n/8)
 }
 
@@ -496,7 +507,7 @@ func usualConditions[W writing](u *usual, i int) (string, int) {
 			i += colonBytes[W]() - width
 			continue
 		}
-		if s[i] != ']' {
+		if at(s, i) != ']' {
 			return "", -1
 		}
 		if raw := s[from : i+1]; width == 1 {
