@@ -5,20 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"example.com/market-data-pipeline/functions/processor/market"
 )
 
 // eventParser reads the JSON of an SQS event in one pass. Its methods take the index of a value's first byte and return
 // the index behind the value, or -1 after an error, which is then in err.
 type eventParser struct {
-	s       []byte
-	buf     strings.Builder // the records' strings are cut from it
+	s       string
+	buf     strings.Builder // of the strings with escapes
 	records []Record
 	err     error
+
+	// Where early is set, bodies of usual events are decoded where they stand, into events.
+	early  bool
+	skew   time.Duration
+	events []market.Event
 }
 
 // maxNesting is that of encoding/json.
@@ -48,8 +56,8 @@ func (p *eventParser) space(i int) int {
 }
 
 func (p *eventParser) event(i int) int {
-	return p.members(i, func(key []byte, i int) int {
-		if string(key) != "Records" {
+	return p.members(i, func(key string, i int) int {
+		if key != "Records" {
 			return p.skip(i, 2)
 		}
 		p.records = nil
@@ -61,14 +69,22 @@ func (p *eventParser) event(i int) int {
 func (p *eventParser) record(i int) int {
 	var r Record
 	var count string
-	from := i
-	i = p.members(i, func(key []byte, i int) int {
-		switch string(key) {
+	from, events, body, latest := i, len(p.events), -1, int64(0)
+	i = p.members(i, func(key string, i int) int {
+		switch key {
 		case "messageId":
 			return p.text(&r.MessageID, i)
 		case "receiptHandle":
 			return p.text(&r.ReceiptHandle, i)
 		case "body":
+			body, p.events = -1, p.events[:events]
+			if p.early && p.at(i) == '"' {
+				var end int
+				if p.events, end, latest = market.DecodeQuoted(p.events, p.s, i+1); end >= 0 {
+					body = i
+					return end + 1
+				}
+			}
 			return p.text(&r.Body, i)
 		case "attributes":
 			count, r.Group, r.Sent, r.FirstReceived = "", "", time.Time{}, time.Time{}
@@ -94,16 +110,26 @@ func (p *eventParser) record(i int) int {
 		return -1
 	}
 	r.ReceiveCount = n
+	if body >= 0 {
+		if n == 1 && r.canonical() && !r.Sent.IsZero() && !time.Unix(0, latest).After(r.Sent.Add(p.skew)) {
+			r.Events = p.events[events:]
+		} else {
+			p.events = p.events[:events]
+			p.text(&r.Body, body)
+		}
+	}
 	if p.records == nil {
-		p.records = make([]Record, 0, (len(p.s)-from)/(i-from)+1)
+		more := (len(p.s) - from) / (i - from)
+		p.records = make([]Record, 0, more+1)
+		p.events = slices.Grow(p.events, more*len(r.Events))
 	}
 	p.records = append(p.records, r)
 	return i
 }
 
 func (p *eventParser) attributes(r *Record, count *string, i int) int {
-	return p.members(i, func(key []byte, i int) int {
-		switch string(key) {
+	return p.members(i, func(key string, i int) int {
+		switch key {
 		case "ApproximateReceiveCount":
 			return p.text(count, i)
 		case "SentTimestamp":
@@ -118,9 +144,9 @@ func (p *eventParser) attributes(r *Record, count *string, i int) int {
 }
 
 func (p *eventParser) messageAttributes(r *Record, i int) int {
-	return p.members(i, func(key []byte, i int) int {
+	return p.members(i, func(key string, i int) int {
 		var dst *string
-		switch string(key) {
+		switch key {
 		case "format":
 			dst = &r.Format
 		case "origin_message_id":
@@ -129,8 +155,8 @@ func (p *eventParser) messageAttributes(r *Record, i int) int {
 			return p.skip(i, 5)
 		}
 		*dst = ""
-		return p.members(i, func(key []byte, i int) int {
-			if string(key) != "stringValue" {
+		return p.members(i, func(key string, i int) int {
+			if key != "stringValue" {
 				return p.skip(i, 6)
 			}
 			return p.text(dst, i)
@@ -150,7 +176,7 @@ func (p *eventParser) milliseconds(dst *time.Time, i int) int {
 }
 
 // members reads an object, or null, which is like an empty one. member reads each value.
-func (p *eventParser) members(i int, member func(key []byte, i int) int) int {
+func (p *eventParser) members(i int, member func(key string, i int) int) int {
 	if p.at(i) == 'n' {
 		return p.word(i, "null")
 	}
@@ -215,7 +241,7 @@ func (p *eventParser) skip(i, depth int) int {
 	}
 	switch c := p.at(i); c {
 	case '{':
-		return p.members(i, func(_ []byte, i int) int { return p.skip(i, depth+1) })
+		return p.members(i, func(_ string, i int) int { return p.skip(i, depth+1) })
 	case '[':
 		return p.array(i, func(i int) int { return p.skip(i, depth+1) })
 	case '"':
@@ -232,7 +258,7 @@ func (p *eventParser) skip(i, depth int) int {
 }
 
 func (p *eventParser) word(i int, want string) int {
-	if end := i + len(want); end <= len(p.s) && string(p.s[i:end]) == want {
+	if end := i + len(want); end <= len(p.s) && p.s[i:end] == want {
 		return end
 	}
 	return p.stop(i)
@@ -272,16 +298,15 @@ func (p *eventParser) digits(i int) int {
 	return i
 }
 
-// key reads a name. It aliases the payload unless it has escapes.
-func (p *eventParser) key(i int) (name []byte, next int) {
+// key reads a name.
+func (p *eventParser) key(i int) (name string, next int) {
 	next, escaped := p.skipString(i)
 	if next < 0 {
-		return nil, -1
+		return "", -1
 	}
 	if escaped {
-		var text string
-		p.text(&text, i)
-		return []byte(text), next
+		p.text(&name, i)
+		return name, next
 	}
 	return p.s[i+1 : next-1], next
 }
@@ -315,13 +340,15 @@ func (p *eventParser) text(dst *string, i int) int {
 	if p.at(i) != '"' {
 		return p.stop(i)
 	}
-	start := p.buf.Len()
 	from := i + 1
 	if i = plainEnd(p.s, from); p.at(i) == '"' {
-		p.buf.Write(p.s[from:i])
-		*dst = p.buf.String()[start:]
+		*dst = p.s[from:i]
 		return i + 1
 	}
+	if p.buf.Cap() == 0 {
+		p.buf.Grow(len(p.s) - from)
+	}
+	start := p.buf.Len()
 	i, ascii := p.unescape(from)
 	*dst = p.buf.String()[start:]
 	if !ascii && !utf8.ValidString(*dst) {
@@ -333,11 +360,14 @@ func (p *eventParser) text(dst *string, i int) int {
 // Every byte of a word is 1, or has its highest bit.
 const ones, highs = 0x0101010101010101, 0x8080808080808080
 
-// word8 is s[i:i+8], the first byte lowest, filled up with zeros behind the end of s.
-func word8(s []byte, i int) uint64 {
-	if i+8 <= len(s) {
-		return binary.LittleEndian.Uint64(s[i:])
-	}
+// word is s[i:i+8], the first byte lowest.
+func word(s string, i int) uint64 {
+	w := s[i : i+8]
+	return uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 | uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+}
+
+// lastWord is word where less than 8 bytes are left: zeros follow them.
+func lastWord(s string, i int) uint64 {
 	var last [8]byte
 	copy(last[:], s[i:])
 	return binary.LittleEndian.Uint64(last[:])
@@ -347,9 +377,9 @@ func word8(s []byte, i int) uint64 {
 func zeros(x uint64) uint64 { return ^((x&^highs + ^uint64(highs)) | x | ^uint64(highs)) }
 
 // plainEnd is the index of the first byte from s[i] on that is a quote, a backslash, a control character or not ASCII.
-func plainEnd(s []byte, i int) int {
+func plainEnd(s string, i int) int {
 	for ; i+8 <= len(s); i += 8 {
-		x := binary.LittleEndian.Uint64(s[i:])
+		x := word(s, i)
 		// Above the lowest byte that is found the bits may lie.
 		if odd := (x | (x - ones*' ') | (x ^ ones*'"' - ones) | (x ^ ones*'\\' - ones)) & highs; odd != 0 {
 			return i + bits.TrailingZeros64(odd)/8
@@ -370,7 +400,12 @@ func (p *eventParser) unescape(i int) (next int, ascii bool) {
 	var seen uint64  // the bytes that were read, or'ed
 	var carry uint64 // the highest bit of the first byte if a backslash is before s[i]
 	for {
-		x := word8(p.s, i)
+		var x uint64
+		if i+8 <= len(p.s) {
+			x = word(p.s, i)
+		} else {
+			x = lastWord(p.s, i)
+		}
 		quotes, backslashes := zeros(x^ones*'"'), zeros(x^ones*'\\')
 		behind := backslashes<<8 | carry
 		control := ^((x &^ highs) + ones*(0x80-' ') | x) & highs

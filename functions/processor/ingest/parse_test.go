@@ -128,7 +128,7 @@ func checkEvent(t *testing.T, payload []byte) {
 		t.Fatalf("%q: %d records, want %d", before, len(got), len(want))
 	}
 	for i := range want {
-		if got[i] != want[i] {
+		if !cmp.Equal(got[i], want[i]) {
 			t.Fatalf("%q: record %d (-want +got):\n%s", before, i, cmp.Diff(want[i], got[i]))
 		}
 	}
