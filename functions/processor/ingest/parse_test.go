@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"example.com/market-data-pipeline/functions/processor/ingest"
-	"example.com/market-data-pipeline/functions/processor/market"
 )
 
 // slowParseEvent is ParseEvent by means of encoding/json and maps, which keep the names' case.
@@ -218,9 +217,9 @@ func FuzzBody(f *testing.F) {
 
 func TestParseEventAllocates(t *testing.T) {
 	for name, payload := range map[string][]byte{
-		"one": lambdaEvent(shortestEvent), "packed": lambdaEvent(slicesRepeat(packed(500, "\n"), 10)...), "1,000 messages": lambdaEvent(slicesRepeat(shortestEvent, 1000)...),
+		"one": lambdaEvent(shortestEvent), "packed": lambdaEvent(repeated(packed(500, "\n"), 10)...), "1,000 messages": lambdaEvent(repeated(shortestEvent, 1000)...),
 	} {
-		// The strings' and the records'; and the text of none.
+		// The copy of the event, what has escapes, and the records.
 		if n := testing.AllocsPerRun(20, func() {
 			if _, err := ingest.ParseEvent(payload); err != nil {
 				t.Fatal(err)
@@ -231,7 +230,7 @@ func TestParseEventAllocates(t *testing.T) {
 	}
 }
 
-func slicesRepeat(s string, n int) []string {
+func repeated(s string, n int) []string {
 	list := make([]string, n)
 	for i := range list {
 		list[i] = s
@@ -256,96 +255,5 @@ func TestResponseJSON(t *testing.T) {
 	}
 	if got := string(ingest.Response{}.AppendJSON(nil)); got != `{"batchItemFailures":[]}` {
 		t.Errorf("without failures %s", got)
-	}
-}
-
-// BenchmarkEvent goes from the event that Lambda hands over to market events.
-func BenchmarkEvent(b *testing.B) {
-	now := time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC)
-	const trade = `{"type":"trade","symbol":"BAC","timestamp":"2013-10-10T08:21:30.199Z","price":"13.99","size":"100","conditions":["0x20002020"],"id":"1","sequence":1,"venue":"Q","source":"algoseek"}`
-	for _, c := range []struct {
-		name   string
-		bodies []string
-		events int
-	}{
-		{"10 x 500 shortest in arrays", slicesRepeat("["+packed(500, ",")+"]", 10), 5000}, {"10 x 500 shortest on lines", slicesRepeat(packed(500, "\n"), 10), 5000},
-		{"10 x 500 trades on lines", slicesRepeat(strings.Repeat(trade+"\n", 500), 10), 5000}, {"1,000 x 1 shortest", slicesRepeat(shortestEvent, 1000), 1000},
-	} {
-		payload := lambdaEvent(c.bodies...)
-		var dst []market.Event
-		for _, way := range []struct {
-			name  string
-			parse func([]byte) ([]ingest.Record, error)
-		}{{"ours", ingest.ParseEvent}, {"encoding-json", slowEventOnly}} {
-			b.Run(c.name+"/"+way.name, func(b *testing.B) {
-				b.ReportAllocs()
-				b.SetBytes(int64(len(payload)))
-				for b.Loop() {
-					records, err := way.parse(payload)
-					if err != nil {
-						b.Fatal(err)
-					}
-					dst = dst[:0]
-					for i := range records {
-						if way.name == "ours" {
-							dst, _ = market.Decode(dst, records[i].Body, now, time.Second)
-						} else {
-							slowDecode(b, records[i].Body)
-						}
-					}
-					if way.name == "ours" && len(dst) != c.events {
-						b.Fatal(len(dst))
-					}
-				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*c.events), "ns/event")
-			})
-		}
-		b.Run(c.name+"/ours, the event alone", func(b *testing.B) {
-			for b.Loop() {
-				if _, err := ingest.ParseEvent(payload); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*c.events), "ns/event")
-		})
-	}
-}
-
-// slowEventOnly and slowDecode are what a plain Go port does: encoding/json into structs, nothing checked.
-func slowEventOnly(payload []byte) ([]ingest.Record, error) {
-	var event struct {
-		Records []struct {
-			MessageID  string            `json:"messageId"`
-			Body       string            `json:"body"`
-			Attributes map[string]string `json:"attributes"`
-		} `json:"Records"`
-	}
-	err := json.Unmarshal(payload, &event)
-	records := make([]ingest.Record, len(event.Records))
-	for i, r := range event.Records {
-		records[i] = ingest.Record{MessageID: r.MessageID, Body: r.Body}
-	}
-	return records, err
-}
-
-func slowDecode(b *testing.B, body string) {
-	d := json.NewDecoder(strings.NewReader(body))
-	type event struct {
-		Symbol    string      `json:"symbol"`
-		Price     json.Number `json:"price"`
-		Timestamp time.Time   `json:"timestamp"`
-	}
-	if strings.HasPrefix(body, "[") {
-		var list []event
-		if err := d.Decode(&list); err != nil {
-			b.Fatal(err)
-		}
-		return
-	}
-	for d.More() {
-		var e event
-		if err := d.Decode(&e); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
