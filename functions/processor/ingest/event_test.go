@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -372,6 +373,27 @@ func BenchmarkInvocation(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestInvocationAllocates bounds what an invocation of 1,000 messages allocates: nothing per message but the growth of
+// what is counted by series.
+func TestInvocationAllocates(t *testing.T) {
+	h, payload := quietHandler(t), lambdaEvent(repeated(shortestEvent, 1000)...)
+	invoke := func() {
+		if _, err := h.HandleEvent(context.Background(), payload); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := testing.AllocsPerRun(10, invoke); n > 400 {
+		t.Errorf("%v allocations, want at most 400", n)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	invoke()
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+		t.Errorf("%d bytes allocated of an event of %d bytes, want at most 4 MiB", n, len(payload))
 	}
 }
 

@@ -108,6 +108,7 @@ func word4(s string, i int) uint32 {
 // lastWord is word for an i from which on s has less than 8 bytes: zeros follow them. s itself has at least 8.
 func lastWord(s string, i int) uint64 { return word(s, len(s)-8) >> (8 * (i + 8 - len(s))) }
 
+// wordAt is the one or the other, for an i of at most len(s).
 func wordAt(s string, i int) uint64 {
 	if i+8 <= len(s) {
 		return word(s, i)
@@ -118,7 +119,8 @@ func wordAt(s string, i int) uint64 {
 // zeroIn is 8 times the index of the first byte of a word that is 0, 64 without one.
 func zeroIn(x uint64) int { return bits.TrailingZeros64((x-ones)&^x&highs) &^ 7 }
 
-// before keeps the bytes of a word below bit n, a multiple of 8, moved to its top. With n = 0 it is the word itself.
+// before keeps the bytes of a word below bit n, a multiple of 8, moved to its top, with zeros below. With n = 0 it is the
+// word itself.
 func before(w uint64, n int) uint64 { return w << ((64 - n) & 63) }
 
 // text8 is what before makes of a word that begins with the text, of at most 7 bytes, and a quote.
@@ -185,8 +187,8 @@ func (u *usual) object(e *Event, i int) int {
 	return usualObject[compact](u, e, i)
 }
 
-// usualObject reads the event whose brace is at s[i]. Its index goes on by constants where it can, behind keys for one: the processor then
-// need not wait for one load to know where the next one is.
+// usualObject reads the event whose brace is at s[i]. Its index goes on by constants where it can, behind keys for one: the
+// processor then need not wait for one load to know where the next one is. That is why the keys are compared in a switch.
 func usualObject[W writing](u *usual, e *Event, i int) int {
 	s := u.s
 	if !isQuote[W](s, i+1) {
