@@ -125,6 +125,29 @@ func TestHandleEventIsHandle(t *testing.T) {
 	}
 }
 
+// TestSeriesOfAMessageTakeTurns: every event reaches its own series, whatever order those have in a message.
+func TestSeriesOfAMessageTakeTurns(t *testing.T) {
+	line := func(symbol, source string, price, sequence int) string {
+		return fmt.Sprintf(`{"symbol":%q,"source":%q,"price":%d,"timestamp":"2026-11-20T14:30:00Z","sequence":%d}`, symbol, source, price, sequence)
+	}
+	for _, receives := range []int{1, 2} { // decoded within the event, or not
+		w := newWorld(t, levelRule, settings.Ordered)
+		r := msg("m", "g", line("A", "x", 101, 1), line("B", "x", 102, 1), line("A", "x", 80, 2), line("A", "y", 103, 1), line("A", "x", 104, 3), line("B", "x", 80, 2), line("B", "x", 105, 3))
+		r.ReceiveCount = receives
+		if _, err := w.handler.HandleEvent(context.Background(), eventOf(r)); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, p := range w.published {
+			got = append(got, p.Symbol+"|"+p.Source+" "+p.Price.String())
+		}
+		slices.Sort(got)
+		if want := []string{"A|x 101", "A|x 104", "A|y 103", "B|x 102", "B|x 105"}; !slices.Equal(got, want) {
+			t.Errorf("%d receives: published %q, want %q", receives, got, want)
+		}
+	}
+}
+
 func TestHandleEventRefuses(t *testing.T) {
 	w := newWorld(t, levelRule, settings.Ordered)
 	for payload, noRecords := range map[string]bool{`{"clock":"tick"}`: true, `{"Records":[]}`: true, `null`: true, `{"Records":[`: false, `{"Records":[{}]}`: false} {

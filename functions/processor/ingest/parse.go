@@ -111,7 +111,9 @@ func (p *eventParser) record(i int) int {
 	}
 	r.ReceiveCount = n
 	if body >= 0 {
-		if n == 1 && r.canonical() && !r.Sent.IsZero() && !time.Unix(0, latest).After(r.Sent.Add(p.skew)) {
+		// A late event of a retry is kept as received, and without a time of sending the invocation's counts: Handle sees to
+		// both, and to what is too far in the future.
+		if n == 1 && r.canonical() && !time.Unix(0, latest).After(r.Sent.Add(p.skew)) {
 			r.Events = p.events[events:]
 		} else {
 			p.events = p.events[:events]

@@ -168,6 +168,10 @@ var sqsEvents = func() []string {
 		record(`"attributes":{}`), record(`"attributes":{"ApproximateReceiveCount":"3x"}`), record(`"attributes":{"ApproximateReceiveCount":3}`), record(`"attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"x"}`),
 		record(`"x":[1,-0.5e+3,true,false,null,{"y":{}},[],"z\\"]`),
 	}
+	list = append(list, record(`"attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"5","SentTimestamp":"x"}`))
+	for n := range 150 {
+		list = append(list, record(`"body":"`+strings.Repeat("x", n)+`\u20ac`+strings.Repeat(`\"`, n)+`\ud83d\ude00"`))
+	}
 	for _, bad := range []string{`01`, `-`, `1.`, `1e`, `.5`, `+1`, `tru`, `nul`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `{a:1}`, `[1,]`, `[1 2]`, `"`, `"\x"`, `"\u12g4"`, "\"\n\"", `'a'`, `1 2`, `[`, `{`, `]`} {
 		list = append(list, record(`"x":`+bad), record(`"body":`+bad))
 	}

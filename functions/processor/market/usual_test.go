@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -126,6 +127,70 @@ func TestUsual(t *testing.T) {
 		checkUsual(t, c.event)
 		checkUsual(t, "["+goodTrade+","+c.event+","+goodQuote+"]")
 		checkUsual(t, goodTrade+"\n"+c.event+"\n"+goodQuote)
+	}
+}
+
+// TestUsualGivesUp has bad events that differ from usual ones in little.
+func TestUsualGivesUp(t *testing.T) {
+	member := regexp.MustCompile(`"\w+":("[^"]*"|\[[^]]*\]|[^,}]+)`)
+	var all []string
+	for _, e := range []string{goodTrade, goodQuote, goodBar, goodVolume} {
+		all = append(all, member.FindAllString(e, -1)...)
+	}
+	check := func(members ...string) {
+		e := "{" + strings.Join(members, ",") + "}"
+		checkUsual(t, e)
+		checkUsual(t, spacedOut(e))
+		checkUsual(t, "["+e+","+shortest+"]")
+	}
+	for _, e := range append(slices.Clone(goodEvents), feedQuote, feedBar) {
+		members := member.FindAllString(e, -1)
+		for i := range members {
+			check(slices.Delete(slices.Clone(members), i, i+1)...)
+			check(slices.Concat(members[i:], members[:i])...)
+		}
+		for _, more := range all {
+			check(append(slices.Clone(members), more)...)
+		}
+	}
+	for _, stamp := range []string{
+		"2024-02-29T24:00:00Z", "2024-02-29T23:60:00Z", "2024-02-29T23:59:60Z", "2023-02-29T00:00:00Z", "2024-13-01T00:00:00Z", "2024-00-01T00:00:00Z", "2024-01-00T00:00:00Z", "2024-01-32T00:00:00Z", "2024-04-31T00:00:00Z",
+		"1677-12-31T00:00:00Z", "2262-01-01T00:00:00Z", "2024/01-01T00:00:00Z", "2024-01-01 00:00:00Z", "2024-01-01T00.00:00Z", "2024-01-01T00:00:00", "2024-01-01T00:00:00.Z", "2024-01-01T00:00:00.1234567890Z", "2024-01-01T00:00:00,5Z", "2a24-01-01T00:00:00Z",
+	} {
+		checkUsual(t, with(shortest, "timestamp", `"`+stamp+`"`))
+		checkUsual(t, shortest+"\n"+with(shortest, "timestamp", `"`+stamp+`"`))
+	}
+	for _, number := range []string{
+		"0", "00", "01.5", "1.", ".5", "1.0000000000", "1.123456789", "123456789", "1234567890", "12345678.1", "1234567.1", "1e3", "-1", "+1", "9007199.254740992", "9007199.254740993", "9007199.254740995", "123456789.123456789", "0.000000001", "0.0000000001", "0x10", "1_0", "1.5.5",
+	} {
+		for _, key := range []string{"price", "size", "volume", "sequence"} {
+			for _, e := range []string{goodTrade, goodVolume, goodBar} {
+				checkUsual(t, with(e, key, number))
+				checkUsual(t, with(e, key, `"`+number+`"`))
+			}
+		}
+	}
+	for _, n := range []int{7, 8, 9, 31, 32, 33, 64, 65, 128, 129} {
+		for _, key := range []string{"symbol", "source", "id", "venue", "type", "side", "interval"} {
+			checkUsual(t, with(goodTrade, key, `"`+strings.Repeat("x", n)+`"`))
+		}
+	}
+}
+
+// TestDecodeQuotedLimits: a body over a limit is left to Decode, which knows what to refuse.
+func TestDecodeQuotedLimits(t *testing.T) {
+	for n, ok := range map[int]bool{10_000: true, 10_001: false} {
+		s := quoted(strings.Repeat(goodClock+"\n", n))[1:]
+		if events, end, _ := DecodeQuoted(nil, s, 0); (end >= 0) != ok || ok && len(events) != n {
+			t.Errorf("%d events: %d, end %d", n, len(events), end)
+		}
+	}
+	long := with(feedTrade, "conditions", "["+strings.TrimSuffix(strings.Repeat(`"`+strings.Repeat("x", 128)+`",`, 64), ",")+"]")
+	for n, ok := range map[int]bool{100: true, 130: false} {
+		s := quoted(strings.Repeat(long+"\n", n))[1:]
+		if _, end, _ := DecodeQuoted(nil, s, 0); (end >= 0) != ok {
+			t.Errorf("%d bytes: end %d", len(s), end)
+		}
 	}
 }
 
