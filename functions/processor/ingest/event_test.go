@@ -368,7 +368,7 @@ func BenchmarkInvocation(b *testing.B) {
 	for _, c := range []struct {
 		name   string
 		bodies []string
-	}{{"1,000 x 1", repeated(shortestEvent, 1000)}, {"10 x 500", repeated(packed(500, "\n"), 10)}} {
+	}{{"1,000 x 1 of one series", repeated(shortestEvent, 1000)}, {"1,000 x 1 of 100 series", manySeries(1000, 100)}, {"10 x 500", repeated(packed(500, "\n"), 10)}} {
 		payload := lambdaEvent(c.bodies...)
 		b.Run(c.name+"/ours", func(b *testing.B) {
 			h := quietHandler(b)
@@ -418,6 +418,15 @@ func TestInvocationAllocates(t *testing.T) {
 	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
 		t.Errorf("%d bytes allocated of an event of %d bytes, want at most 4 MiB", n, len(payload))
 	}
+}
+
+// manySeries are n bodies of one event, of so many series by turns.
+func manySeries(n, series int) []string {
+	bodies := make([]string, n)
+	for i := range bodies {
+		bodies[i] = strings.Replace(shortestEvent, "AAPL", fmt.Sprint("S", i%series), 1)
+	}
+	return bodies
 }
 
 func quietHandler(tb testing.TB) *ingest.Handler {
