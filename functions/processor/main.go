@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -121,25 +122,20 @@ type invoker struct{ *ingest.Handler }
 
 // Invoke processes one SQS batch, or one tick of the clock, which it answers with null.
 func (i invoker) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	records, err := ingest.ParseEvent(payload)
-	if err != nil {
-		return nil, err
-	}
-	if len(records) == 0 {
-		if !isTick(payload) {
-			return nil, fmt.Errorf("processor: the event holds no SQS records and is not {%q:%q}: only the event source mapping and the clock's schedule invoke this function",
-				settings.ClockKey, settings.ClockTick)
-		}
+	response, err := i.HandleEvent(ctx, payload)
+	switch {
+	case errors.Is(err, ingest.ErrNoRecords) && isTick(payload):
 		if err := i.Tick(ctx); err != nil {
 			return nil, err
 		}
 		return []byte("null"), nil
-	}
-	response, err := i.Handle(ctx, records)
-	if err != nil {
+	case errors.Is(err, ingest.ErrNoRecords):
+		return nil, fmt.Errorf("processor: the event holds no SQS records and is not {%q:%q}: only the event source mapping and the clock's schedule invoke this function",
+			settings.ClockKey, settings.ClockTick)
+	case err != nil:
 		return nil, err
 	}
-	return json.Marshal(response)
+	return response.AppendJSON(nil), nil
 }
 
 // isTick tells whether payload is the clock's, {"clock":"tick"} and nothing else.

@@ -40,33 +40,44 @@ const recovered = -1
 func (inv *invocation) decode(records []Record) {
 	type key struct{ symbol, source string }
 	bySeries := map[key]*series{}
+	var arena []market.Event // of the bodies that are decoded here
 	for i := range records {
 		m := &inv.messages[i]
 		m.Record = &records[i]
 		m.id = messageID(m.origin())
-		if m.Format != "" && m.Format != "canonical" {
+		if !m.canonical() {
 			m.refused = []market.Refusal{{Reason: market.UnknownFormat, Raw: m.Body,
 				Detail: "the attribute \"format\" names no known dialect: leave it out, or send \"canonical\""}}
 			inv.count.eventsReceived++
 			inv.count.eventsRejected++
 			continue
 		}
-		// Against the time at which the message was sent: a refusal must not depend on when it is delivered.
-		sent := m.Sent
-		if sent.IsZero() {
-			sent = inv.start
+		events := m.Events
+		if events == nil {
+			// Against the time at which the message was sent: a refusal must not depend on when it is delivered.
+			sent := m.Sent
+			if sent.IsZero() {
+				sent = inv.start
+			}
+			from := len(arena)
+			arena, m.refused = market.Decode(arena, m.Body, sent, inv.cfg.ClockSkew)
+			events = arena[from:]
 		}
-		var events []market.Event
-		events, m.refused = market.Decode(nil, m.Body, sent, inv.cfg.ClockSkew)
 		m.events = len(events)
 		inv.count.eventsReceived += len(events) + len(m.refused)
 		inv.count.eventsRejected += len(m.refused)
-		for _, e := range events {
-			k := key{e.Symbol, e.Source}
+		for len(events) > 0 {
+			k := key{events[0].Symbol, events[0].Source}
+			n := 1
+			for n < len(events) && events[n].Symbol == k.symbol && events[n].Source == k.source {
+				n++
+			}
+			run := events[:n:n]
+			events = events[n:]
 			s, known := bySeries[k]
 			if !known {
-				if p := inv.cfg.Engine.Program(e.Symbol, e.Source); p != nil {
-					s = &series{key: e.Series(), program: p, unread: true, settled: map[string]bool{}}
+				if p := inv.cfg.Engine.Program(k.symbol, k.source); p != nil {
+					s = &series{key: run[0].Series(), program: p, unread: true, settled: map[string]bool{}}
 					inv.series = append(inv.series, s)
 				}
 				bySeries[k] = s
@@ -74,11 +85,12 @@ func (inv *invocation) decode(records []Record) {
 			if s == nil {
 				continue
 			}
-			if n := len(s.parts); n == 0 || s.parts[n-1].message != i {
-				s.parts = append(s.parts, part{message: i})
+			// The first run of a message's events is not copied; what the capacity ends, append copies.
+			if last := len(s.parts) - 1; last >= 0 && s.parts[last].message == i {
+				s.parts[last].events = append(s.parts[last].events, run...)
+			} else {
+				s.parts = append(s.parts, part{message: i, events: run})
 			}
-			p := &s.parts[len(s.parts)-1]
-			p.events = append(p.events, e)
 		}
 	}
 }
