@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -71,15 +73,19 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 	}
 	source, err := os.ReadFile(s.RulesFile)
 	if err != nil {
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			err = path.Err // the path is the variable's value
+		}
 		return nil, fmt.Errorf("reading the rules that %s names: %w", settings.EnvRulesFile, err)
 	}
-	rules, err := alert.Load(s.RulesFile, source)
+	rules, err := alert.Load(settings.EnvRulesFile, source)
 	if err != nil {
 		return nil, err
 	}
 	options := alert.Options{Lateness: s.Lateness, Ordered: s.Delivery == settings.Ordered}
 	if err := rules.Fits(options); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.RulesFile, err)
+		return nil, fmt.Errorf("%s: %w", settings.EnvRulesFile, err)
 	}
 	keys := credentials.NewStaticCredentialsProvider(getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY"), getenv("AWS_SESSION_TOKEN"))
 	httpClient := awshttp.NewBuildableClient().WithTimeout(callTimeout)
@@ -120,8 +126,14 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 // invoker is the handler that Lambda calls: bytes in, bytes out.
 type invoker struct{ *ingest.Handler }
 
-// Invoke processes one SQS batch, or one tick of the clock, which it answers with null.
-func (i invoker) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+// Invoke processes one SQS batch, or one tick of the clock, which it answers with null. A panic is an error without what
+// it was raised with, which can quote the input, and which Lambda would log.
+func (i invoker) Invoke(ctx context.Context, payload []byte) (answer []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			answer, err = nil, fmt.Errorf("processor: panic (%T): %s", r, debug.Stack())
+		}
+	}()
 	response, err := i.HandleEvent(ctx, payload)
 	switch {
 	case errors.Is(err, ingest.ErrNoRecords) && isTick(payload):

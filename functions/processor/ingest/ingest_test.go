@@ -862,7 +862,7 @@ func TestPanicFailsOneSeries(t *testing.T) {
 		return nil
 	}
 	w.mustHandle([]string{"m1"}, msg("m1", "", trade("AAPL", 101, 0, 1)), msg("m2", "", trade("MSFT", 101, 0, 1)))
-	if strings.Contains(w.logs.String(), "CANARY") || !strings.Contains(w.logs.String(), "panic (string) at series AAPL|") {
+	if strings.Contains(w.logs.String(), "CANARY") || !strings.Contains(w.logs.String(), "panic (string) at a series' commit") {
 		t.Errorf("logs: %s", &w.logs)
 	}
 }

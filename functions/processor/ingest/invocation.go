@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
@@ -140,6 +141,7 @@ const publishBatch = 10
 
 // stop ends the work on a series: the messages whose events are not applied are returned.
 func (inv *invocation) stop(s *series, o outcome, err error) {
+	err = fmt.Errorf("series %s: %w", s.name(), err)
 	for _, p := range s.parts[s.next:] {
 		if !inv.blocked(p.message) {
 			inv.give(p.message, o, time.Time{}, err)
@@ -163,7 +165,7 @@ func (inv *invocation) applied(s *series, p *plan) {
 	inv.count.eventsRepeated += p.repeated
 	if p.rewarmed {
 		inv.count.statesRewarmed++
-		inv.cfg.Logger.Warn("state of an older format: the series starts anew", slog.String("series", s.key))
+		inv.cfg.Logger.Warn("state of an older format: the series starts anew", slog.String("series", s.name()))
 	}
 }
 
@@ -191,7 +193,7 @@ func (inv *invocation) read(ctx phase, active []*series) []*series {
 			inv.stop(s, failed, bad[s.key])
 		case !ok:
 			if err == nil {
-				err = fmt.Errorf("the ledger gave no answer for series %s", s.key)
+				err = errors.New("the ledger gave no answer")
 			}
 			inv.fail(ctx, s, err)
 		default:
@@ -303,7 +305,7 @@ func uniqueKeys(keys []alert.Key) []alert.Key {
 }
 
 func (inv *invocation) planSafely(s *series) (p *plan, err error) {
-	defer recoverTo(&err, "series "+s.key)
+	defer recoverTo(&err, "a series' plan")
 	return inv.plan(s)
 }
 
@@ -364,7 +366,7 @@ func (inv *invocation) commit(ctx phase, planned []*series, plans []*plan) []*se
 	results := make([]alert.CommitResult, len(plans))
 	errs := make([]error, len(plans))
 	inv.cfg.Parallel(len(plans), func(i int) {
-		defer recoverTo(&errs[i], "series "+planned[i].key)
+		defer recoverTo(&errs[i], "a series' commit")
 		results[i], errs[i] = inv.commitOne(ctx, plans[i])
 	})
 	var more []*series
@@ -407,8 +409,8 @@ func (inv *invocation) commitOne(ctx phase, p *plan) (alert.CommitResult, error)
 		}
 	}
 	if p.commit.State != nil && len(p.commit.State.Hints) > maxHints {
-		return alert.CommitResult{}, fmt.Errorf("series %s has %d alerts that are not known to be published, more than %d: they must be published first",
-			p.commit.Series, len(p.commit.State.Hints), maxHints)
+		return alert.CommitResult{}, fmt.Errorf("the series has %d alerts that are not known to be published, more than %d: they must be published first",
+			len(p.commit.State.Hints), maxHints)
 	}
 	var existing []alert.Record
 	for i, chunk := range p.surplus {
@@ -527,7 +529,7 @@ func (inv *invocation) pauseAfterLoss(ctx phase, active []*series) {
 	}
 }
 
-// parallel runs f for 0 to n-1, at most limit at a time, and returns when all have ended.
+// parallel runs f for 0 to n-1, at most limit at a time, and returns when all have ended. A panic of f is one of parallel.
 func parallel(n, limit int, f func(int)) {
 	if limit == 1 || n <= 1 {
 		for i := range n {
@@ -536,13 +538,22 @@ func parallel(n, limit int, f func(int)) {
 		return
 	}
 	var wg sync.WaitGroup
+	var raised atomic.Pointer[any]
 	slots := make(chan struct{}, limit)
 	for i := range n {
 		slots <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-slots }()
+			defer func() {
+				if r := recover(); r != nil {
+					raised.Store(&r)
+				}
+				<-slots
+			}()
 			f(i)
 		})
 	}
 	wg.Wait()
+	if r := raised.Load(); r != nil {
+		panic(*r)
+	}
 }

@@ -1,8 +1,9 @@
 package ingest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
@@ -23,6 +24,12 @@ type series struct {
 	from    int             // the first event of that part that is not
 	limit   int             // events per commit; 0 = no limit. Halved by each lost race
 	losses  int
+}
+
+// name stands for the series in logs and errors: the first 16 digits of the SHA-256 of its key, which is the sender's text.
+func (s *series) name() string {
+	sum := sha256.Sum256([]byte(s.key))
+	return hex.EncodeToString(sum[:8])
 }
 
 // part is what one message carries for one series.
@@ -94,10 +101,11 @@ func (inv *invocation) step(s *series, limit int) (p *plan, again int, err error
 			state, err, p.rewarmed = s.program.NewState(), nil, true
 		}
 		if err != nil {
-			return nil, 0, fmt.Errorf("state of series %s: %w", s.key, err)
+			return nil, 0, err
 		}
 	}
 	delivered := slices.Clone(s.snap.Delivered)
+	find := finder(delivered, len(s.parts))
 	var fired []alert.Alert
 	var firedBy []int
 	bytes := 0
@@ -110,7 +118,7 @@ parts:
 			continue
 		}
 		m := &inv.messages[pt.message]
-		mark := slices.IndexFunc(delivered, func(d alert.Delivered) bool { return d.Message == m.id })
+		mark := find(delivered, m.id)
 		from := 0
 		if mark >= 0 {
 			from = delivered[mark].Next
@@ -184,6 +192,26 @@ parts:
 		Due: due, Lag: last.lag,
 	}}
 	return p, 0, nil
+}
+
+// finder returns a search for a message's place in a list of deliveries that only grows at its end, by about as many as
+// more says. Where they are many it remembers them: each search would else walk through all.
+func finder(delivered []alert.Delivered, more int) func([]alert.Delivered, alert.MessageID) int {
+	if len(delivered)+more <= 4*keepOrdered {
+		return func(delivered []alert.Delivered, id alert.MessageID) int {
+			return slices.IndexFunc(delivered, func(d alert.Delivered) bool { return d.Message == id })
+		}
+	}
+	places, known := make(map[alert.MessageID]int, len(delivered)+more), 0
+	return func(delivered []alert.Delivered, id alert.MessageID) int {
+		for ; known < len(delivered); known++ {
+			places[delivered[known].Message] = known
+		}
+		if i, ok := places[id]; ok {
+			return i
+		}
+		return -1
+	}
 }
 
 // maxHints bounds a series' snapshot, at about 80 bytes a hint, far below the 400 KB of an item: in an outage of SNS under
