@@ -285,12 +285,9 @@ func (w *cloud) invoke(_ context.Context, payload []byte) ([]byte, error) {
 	}
 	var answer []byte
 	err := w.lambda(func(ctx context.Context, e *environment) error {
-		response, err := e.handler.Handle(ctx, records)
+		response, err := e.handler.HandleEvent(ctx, payload)
 		w.checkAnswer(e, records, response, err)
-		if err != nil {
-			return err
-		}
-		answer, err = json.Marshal(response)
+		answer = response.AppendJSON(nil)
 		return err
 	})
 	text, _, _ := strings.Cut(fmt.Sprint(err), "goroutine") // a panic's stack is never the same
