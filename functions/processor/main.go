@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"time"
@@ -64,6 +65,18 @@ const callConcurrency = 8
 // callTimeout ends a call that hangs, so that the retry after it still falls into the invocation.
 const callTimeout = 8 * time.Second
 
+// client sends requests whose bodies can only be read. smithy-go v1.28.6 gives a body whose WriteTo returns io.EOF once it
+// is closed, which net/http takes for a broken connection if the answer comes while the request's end is being written:
+// the answer is then cut off (aws-sdk-go-v2 issue 2737).
+type client struct{ aws.HTTPClient }
+
+func (c client) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return c.HTTPClient.Do(r)
+}
+
 // newHandler wires settings, clients and adapters. The clients are built from their options alone: loading the SDK's
 // shared configuration costs a quarter of the start and finds nothing in Lambda.
 func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logger) (lambda.Handler, error) {
@@ -88,7 +101,7 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 		return nil, fmt.Errorf("%s: %w", settings.EnvRulesFile, err)
 	}
 	keys := credentials.NewStaticCredentialsProvider(getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY"), getenv("AWS_SESSION_TOKEN"))
-	httpClient := awshttp.NewBuildableClient().WithTimeout(callTimeout)
+	httpClient := client{awshttp.NewBuildableClient().WithTimeout(callTimeout)}
 	var endpoint *string
 	if url := getenv("AWS_ENDPOINT_URL"); url != "" {
 		endpoint = aws.String(url)
