@@ -320,9 +320,15 @@ func recoverTo(err *error, what string) {
 // maxRecovered bounds the alerts of other messages that an invocation publishes as a favour, before its own work.
 const maxRecovered = 50
 
-// dropSettledHints looks, for the series that are about to write, whether the alerts hinted at are settled by now, and
-// takes the settled ones out of the plan. Alerts of other messages whose lease is over are recovered, best effort.
+// recheckHints is how many hints to other messages' alerts a state may have, where they are swept, before it is looked
+// whether they are settled: a look is a call ahead of the commit.
+const recheckHints = 16
+
+// dropSettledHints looks, for the series that are about to write and have many hints, whether the alerts hinted at are
+// settled by now, and takes the settled ones out of the plan. Alerts of other messages whose lease is over are recovered,
+// best effort.
 func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*plan) {
+	open := make([][]alert.Key, len(plans))
 	var keys []alert.Key
 	for i, p := range plans {
 		if p.commit.State == nil {
@@ -330,10 +336,14 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 		}
 		for _, h := range p.commit.State.Hints {
 			k := alert.Key{Symbol: planned[i].parts[0].events[0].Symbol, ID: h.AlertID}
-			if _, ours := p.causes[h.AlertID]; !ours && !planned[i].settled[h.AlertID] && !inv.publishes(k) {
-				keys = append(keys, k)
+			if _, ours := p.causes[h.AlertID]; !ours && !inv.publishes(k) {
+				open[i] = append(open[i], k)
 			}
 		}
+		if inv.cfg.Swept && len(open[i]) <= recheckHints {
+			open[i] = nil
+		}
+		keys = append(keys, open[i]...)
 	}
 	if len(keys) == 0 {
 		return
@@ -343,14 +353,12 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 		inv.cfg.Logger.Warn("hints not checked", slog.String("error", errorText(err)))
 	}
 	for i, p := range plans {
-		if p.commit.State == nil {
+		if len(open[i]) == 0 {
 			continue
 		}
 		s, state := planned[i], p.commit.State
-		for _, h := range state.Hints {
-			k := alert.Key{Symbol: s.parts[0].events[0].Symbol, ID: h.AlertID}
-			_, ours := p.causes[h.AlertID]
-			if r, ok := records[k]; !ours && (ok || err == nil) && (r.Status != alert.Pending || len(inv.outbox) < maxRecovered) {
+		for _, k := range open[i] {
+			if r, ok := records[k]; (ok || err == nil) && (r.Status != alert.Pending || len(inv.outbox) < maxRecovered) {
 				inv.judge(ctx, s, recovered, k, r)
 			}
 		}

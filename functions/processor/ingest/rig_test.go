@@ -134,6 +134,8 @@ func (k keeper) Reject(ctx context.Context, rejected []market.Rejected) []error 
 	return k.SQS.Reject(ctx, rejected)
 }
 
+const stateTTL = time.Hour
+
 func newRig(t testing.TB, ruleFile string, delivery settings.Delivery) *rig {
 	t.Helper()
 	r := &rig{now: time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC)}
@@ -168,7 +170,7 @@ func newRig(t testing.TB, ruleFile string, delivery settings.Delivery) *rig {
 	ids := 0
 	sleep := func(ctx context.Context, d time.Duration) error { r.now = r.now.Add(d); return ctx.Err() }
 	jitter := func(max time.Duration) time.Duration { return max / 2 }
-	r.ledger = ledger.NewDynamoDB(r.services, ledger.Config{AlertsTable: "alerts", StateTable: "state", StateTTL: time.Hour, Now: now, Sleep: sleep, Jitter: jitter})
+	r.ledger = ledger.NewDynamoDB(r.services, ledger.Config{AlertsTable: "alerts", StateTable: "state", StateTTL: stateTTL, Now: now, Sleep: sleep, Jitter: jitter})
 	queues := &queue.SQS{API: r.services, QueueURL: r.market, RejectsURL: r.rejects}
 	r.handler, err = ingest.New(ingest.Config{
 		Environment: "test", Delivery: delivery, SeriesConcurrency: 1, Timers: true,
@@ -203,15 +205,11 @@ func (r *rig) send(t testing.TB, id, format, body string) {
 
 // invoke is the function: bytes in, bytes out.
 func (r *rig) invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	records, err := ingest.ParseEvent(payload)
+	response, err := r.handler.HandleEvent(ctx, payload)
 	if err != nil {
 		return nil, err
 	}
-	response, err := r.handler.Handle(ctx, records)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(response)
+	return response.AppendJSON(nil), nil
 }
 
 // drain runs batches until the queue is empty and demands that none of them returns a message.
