@@ -45,6 +45,7 @@ var sections = []struct {
 	{"coldstart", (*bench).coldStart},
 	{"cost", (*bench).cost},
 	{"growth", (*bench).growth},
+	{"contention", (*bench).contention},
 }
 
 func main() {
