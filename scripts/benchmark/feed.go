@@ -16,6 +16,7 @@ type traffic struct {
 	// alertEvery is how many events one alert comes after: 0 = none, 1 = every event fires. See prices.
 	alertEvery int
 	gap        time.Duration // of event time between two events; 0 = 1 ms
+	shortest   bool          // events have a symbol, a price and a timestamp, and nothing else
 }
 
 func (t traffic) events() int { return t.messages * t.perEvent }
@@ -91,6 +92,9 @@ func (s *stream) event(b []byte, series int) []byte {
 		price = "150.25"
 	default:
 		price = "80.25"
+	}
+	if s.shortest {
+		return fmt.Appendf(b, `{"symbol":%q,"price":%s,"timestamp":%q}`, symbol(series), price, s.clock.Format("2006-01-02T15:04:05.000Z"))
 	}
 	return appendTrade(b, series, price, s.clock, k+1)
 }
