@@ -265,32 +265,6 @@ func readGzip(tb testing.TB, name string) string {
 	return string(text)
 }
 
-// TestJSONTestSuite puts other people's JSON, good and bad, where an event or a field's value belongs.
-func TestJSONTestSuite(t *testing.T) {
-	files, _ := filepath.Glob(filepath.Join(shared, "badinput", "JSONTestSuite", "*", "*.json"))
-	if len(files) == 0 {
-		t.Skip("no JSONTestSuite: it lies beside the checkout")
-	}
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, body := range []string{string(text), "[" + string(text) + "," + goodClock + "]", `{"x":` + string(text) + `,"symbol":"A"}`, with(goodTrade, "price", string(text))} {
-			checkBody(t, body)
-		}
-		// As an unknown field's value, good JSON changes nothing, and bad JSON is refused; the suite's duplicate keys are
-		// good JSON.
-		_, refused := Decode(nil, "["+with(goodClock, "x", string(text))+"]", testNow, testSkew)
-		switch verdict := filepath.Base(name)[:2]; {
-		case verdict == "y_" && len(refused) > 0:
-			t.Errorf("%s is refused: %+v", filepath.Base(name), refused)
-		case verdict == "n_" && len(refused) == 0:
-			t.Errorf("%s is accepted", filepath.Base(name))
-		}
-	}
-}
-
 func TestNoAllocation(t *testing.T) {
 	for name, body := range map[string]string{
 		"one": goodTrade, "shortest": goodVolume, "array": goodBodies[0], "lines": goodBodies[1], "bar": goodBar, "quote": goodQuote, "pretty": strings.ReplaceAll(goodClock, ",", "\n,"),

@@ -459,10 +459,15 @@ func (w *cloud) checkAnswer(e *environment, records []ingest.Record, response in
 		}
 		delete(ids, f.ItemIdentifier)
 	}
+	returned := map[string]bool{} // groups
 	for _, r := range records {
-		if !ids[r.MessageID] {
+		switch {
+		case !ids[r.MessageID]:
 			delete(acknowledged, r.OriginMessageID)
 			w.failedReturns++
+			returned[r.Group] = true
+		case returned[r.Group] && r.Group != "" && err == nil:
+			w.violate("message %s is acknowledged before an earlier one of its group", r.OriginMessageID)
 		}
 	}
 	if w.load != nil {

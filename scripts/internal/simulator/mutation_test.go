@@ -71,10 +71,6 @@ var bugs = []struct {
 		{"ledger/dynamodb.go", `		stored = failed.Item
 `, `		return alert.Record{}, false, nil
 `}}},
-	{"unprocessed states are taken for new ones", []edit{{"ledger/dynamodb.go", `		for _, k := range unread {
-			delete(states, text(k, settings.StatePartitionKey))
-		}
-`, ``}}},
 	{"a mark that was not written counts as written", []edit{{"ingest/invocation.go", `				inv.returnFor(end, e.message, fmt.Errorf("recording published alerts: %w", err))
 `, ``}}},
 	{"a deferred message fails the invocation", []edit{{"ingest/outcome.go", `if inv.count.recordsFailed > 0 && doneCount == 0 {`, `if doneCount == 0 {`}}},
