@@ -371,7 +371,8 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 		}
 	}
 	for _, i := range st.functions {
-		spec, f := &p.slots[i], s.functions[i]
+		spec := &p.slots[i]
+		f := &s.functions[spec.function]
 		if spec.gate >= 0 {
 			switch x.values[spec.gate] {
 			case gateFirst:

@@ -385,7 +385,7 @@ func (c *compiler) identifier(n *ast.IdentifierNode) node {
 		if !ok {
 			return c.broken(numberType, name, n, "%q has no meaning on: %s, which has %s", name, kindNames[c.on], strings.Join(namesOn(c.on), ", "))
 		}
-		out := c.slot(slotDef{text: name, function: name, args: inputsOf(c.on, inputs[i:i+1]), daily: true, restarts: true})
+		out := c.slot(slotDef{text: name, definition: defined(name, 0, 0), args: inputsOf(c.on, inputs[i:i+1]), daily: true, restarts: true})
 		out.decimal = true
 		c.operand(out)
 		return out
@@ -724,7 +724,8 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 		c.fault(n, "%s() takes %d arguments, not %d: write %s", name, want, len(args), usage(name))
 		return broken
 	}
-	d := slotDef{function: name}
+	var d slotDef
+	length, factor := 0, 0.0
 	if h.inputs != nil {
 		inputs, ok := h.inputs[c.on]
 		if !ok {
@@ -748,12 +749,12 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 		case i < h.series:
 			d.args, d.daily, constant = append(d.args, a.number), d.daily || a.daily, constant && a.constant
 		case i == h.series: // the length
-			if d.length = int(a.num); !a.constant || a.num != math.Trunc(a.num) || a.num < 1 || a.num > maxLength {
+			if length = int(a.num); !a.constant || a.num != math.Trunc(a.num) || a.num < 1 || a.num > maxLength {
 				c.fault(arg, "the length of %s is %s, but lengths are whole numbers from 1 to %d: write %s", name, a.text, maxLength, usage(name))
 				bad = true
 			}
 		default:
-			if d.factor = a.num; !a.constant || a.num <= 0 || a.num > maxFactor {
+			if factor = a.num; !a.constant || a.num <= 0 || a.num > maxFactor {
 				c.fault(arg, "the factor of %s is %s, but a factor is a number above 0, at most %d: write %s", name, a.text, int(maxFactor), usage(name))
 				bad = true
 			}
@@ -766,7 +767,7 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 		c.fault(n, "%s(%s) never changes: use a value, as in %s(%s)", name, strings.Join(texts, ", "), name, namesOn(c.on)[0])
 		return broken
 	}
-	d.text = name + "(" + strings.Join(texts, ", ") + ")"
+	d.text, d.definition = name+"("+strings.Join(texts, ", ")+")", defined(name, length, factor)
 	out := c.slot(d)
 	if h.series != 2 {
 		// The values of these are values that the feed sent.
@@ -794,6 +795,15 @@ func (c *compiler) crossing(slot, a, b node) node {
 }
 
 const maxFactor = 1e6
+
+// defined is define for what the compiler has checked.
+func defined(name string, length int, factor float64) definition {
+	d, ok := define(name, length, factor)
+	if !ok {
+		panic("alert: no function " + name) // the tables of functions disagree
+	}
+	return d
+}
 
 // slot is the value of a slot of the rule, one for all calls of the same text.
 func (c *compiler) slot(d slotDef) node {

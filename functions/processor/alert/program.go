@@ -18,6 +18,8 @@ type Program struct {
 	slots   []slotSpec
 	streams []stream
 
+	functions, words int // how many a state has: slots that are functions, and numbers that those keep in windows
+
 	// Indices of streams; -1 = no rule watches it.
 	trade, quote, status int
 	bars, built          []int // a vendor's bars, bars built from trades
@@ -69,16 +71,17 @@ type stream struct {
 // hash, so that an edit of the rules keeps every slot that did not change.
 type slotSpec struct {
 	hash  uint64
-	bytes int // upper bound of the binary form
-	make  func() slot
+	bytes int         // upper bound of the binary form
+	make  func() slot // nil of functions
 
 	session int   // of a day's gate: its session; else -1
 	gap     int64 // of a gap's gate: the longest silence
 
 	// Of a function:
-	def   *slotDef
-	local []int // where the values hold the slots of the rule that def is of
-	gate  int   // the slot of the gate that resets or shuts it, -1 = none
+	def      *slotDef
+	function int   // where the state's functions hold it
+	local    []int // where the values hold the slots of the rule that def is of
+	gate     int   // the slot of the gate that resets or shuts it, -1 = none
 }
 
 func newProgram(rules []*rule, o Options) *Program {
@@ -129,9 +132,11 @@ func newProgram(rules []*rule, o Options) *Program {
 			if isNew {
 				st.gates = append(st.gates, gate)
 			}
-			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.indicator().bytes(), def: d, local: local, gate: gate, make: func() slot { return d.indicator() }})
+			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.bytes(), def: d, local: local, gate: gate, function: p.functions})
 			if isNew {
 				st.functions = append(st.functions, local[n])
+				p.functions++
+				p.words += d.words
 			}
 		}
 		p.locals = append(p.locals, local)
