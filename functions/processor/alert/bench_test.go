@@ -66,8 +66,10 @@ type benchFeed struct {
 func newBenchFeed(tb testing.TB, rules string, n int) *benchFeed {
 	f := &benchFeed{p: program(tb, ordered, rules)}
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 1009 {
-		f.prices = append(f.prices, market.Decimal(100e9+r.Int64N(2e9)))
+	price := market.Decimal(100 * market.Unit)
+	for range 10_007 {
+		price += market.Decimal(r.IntN(11)-5) * market.Unit / 100
+		f.prices = append(f.prices, price)
 	}
 	for range n {
 		f.states = append(f.states, f.p.NewState())

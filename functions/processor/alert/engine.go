@@ -370,23 +370,23 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 			x.values[g] = gate.gap(at, spec.gap)
 		}
 	}
-	for _, i := range st.functions {
-		spec := &p.slots[i]
-		f := &s.functions[spec.function]
-		if spec.gate >= 0 {
-			switch x.values[spec.gate] {
+	for i := range st.steps {
+		run := &st.steps[i]
+		f := &s.functions[run.function]
+		if run.gate >= 0 {
+			switch x.values[run.gate] {
 			case gateFirst:
 				f.reset()
 			case gateShut:
-				x.values[i] = math.NaN()
+				x.values[run.slot] = math.NaN()
 				continue
 			}
 		}
-		x.local = spec.local
-		for k, arg := range spec.def.args {
-			x.args[k] = arg(x)
+		x.local = run.local
+		for k := range run.args {
+			x.args[k] = run.args[k].value(x)
 		}
-		x.values[i] = f.step(x.args[:len(spec.def.args)])
+		x.values[run.slot] = f.step(x.args[:len(run.args)])
 	}
 	s.touched = s.touched || len(st.functions) > 0
 	evaluated := false

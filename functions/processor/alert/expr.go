@@ -25,7 +25,7 @@ type eval struct {
 	// that is evaluated: a rule is compiled once, for every program that it is part of.
 	values []float64
 	local  []int
-	args   [4]float64 // of the slot that steps
+	args   [maxArguments]float64 // of the slot that steps
 	// undefined is set when a number that is compared is NaN or infinite: the evaluation must have no effect.
 	undefined bool
 }
@@ -240,6 +240,15 @@ type node struct {
 
 	momentary bool // see condition
 	daily     bool // reads a value of the day
+
+	plain *argument // of a number that is a value of the event or a slot, nothing else
+}
+
+func (n *node) argument() argument {
+	if n.plain != nil {
+		return *n.plain
+	}
+	return argument{expression: n.number}
 }
 
 const (
@@ -408,7 +417,7 @@ func (c *compiler) identifier(n *ast.IdentifierNode) node {
 		out.str = func(x *eval) string { return x.texts[i] }
 		return out
 	}
-	out.number = func(x *eval) float64 { return x.numbers[i] }
+	out.number, out.plain = func(x *eval) float64 { return x.numbers[i] }, &argument{number: i}
 	c.operand(out)
 	return out
 }
@@ -696,13 +705,12 @@ func usage(name string) string {
 	return name + "(" + strings.Join(args, ", ") + ")"
 }
 
-func inputsOf(on market.Kind, names []string) []func(*eval) float64 {
-	fs := make([]func(*eval) float64, len(names))
+func inputsOf(on market.Kind, names []string) []argument {
+	args := make([]argument, len(names))
 	for i, name := range names {
-		k := valuesOn[on][name].index
-		fs[i] = func(x *eval) float64 { return x.numbers[k] }
+		args[i].number = valuesOn[on][name].index
 	}
-	return fs
+	return args
 }
 
 // historyCall turns a call of a function over past values into a slot of the rule.
@@ -747,7 +755,7 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 			c.mismatch(n, name, numberType, a)
 			bad = true
 		case i < h.series:
-			d.args, d.daily, constant = append(d.args, a.number), d.daily || a.daily, constant && a.constant
+			d.args, d.daily, constant = append(d.args, a.argument()), d.daily || a.daily, constant && a.constant
 		case i == h.series: // the length
 			if length = int(a.num); !a.constant || a.num != math.Trunc(a.num) || a.num < 1 || a.num > maxLength {
 				c.fault(arg, "the length of %s is %s, but lengths are whole numbers from 1 to %d: write %s", name, a.text, maxLength, usage(name))
@@ -820,7 +828,8 @@ func (c *compiler) slot(d slotDef) node {
 		k = len(r.slots)
 		r.slots = append(r.slots, d)
 	}
-	return node{typ: numberType, text: d.text, binding: bindAtom, daily: d.daily, number: func(x *eval) float64 { return x.values[x.local[k]] }}
+	return node{typ: numberType, text: d.text, binding: bindAtom, daily: d.daily, plain: &argument{number: -1, slot: k},
+		number: func(x *eval) float64 { return x.values[x.local[k]] }}
 }
 
 // fold computes what is constant once, and refuses a constant that is no number (1/0): it would suspend the rule for ever.

@@ -53,7 +53,8 @@ type definition struct {
 }
 
 const (
-	maxLength = 1000
+	maxLength    = 1000
+	maxArguments = 4
 	// maxArgument is the largest magnitude of an argument; beyond, it counts as infinite. Within it no sum of squares of
 	// maxLength differences overflows, so no state ever holds an infinity.
 	maxArgument = 1e150
@@ -193,11 +194,10 @@ func (f *function) step(args []float64) float64 {
 			return math.NaN()
 		}
 	}
-	y := f.observe(args)
-	if math.IsInf(y, 0) {
-		return math.NaN()
+	if y := f.observe(args); y-y == 0 { // NaN and the infinities, and only they, do not cancel
+		return y
 	}
-	return y
+	return math.NaN()
 }
 
 func (f *function) observe(args []float64) float64 {

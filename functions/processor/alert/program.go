@@ -64,7 +64,16 @@ type stream struct {
 	gates     []int
 	functions []int // slots, each behind those that it reads
 	rules     []int
-	last      int // the slot of the last evaluation, -1 = no rule of the stream has a timer
+	steps     []step // as functions
+	last      int    // the slot of the last evaluation, -1 = no rule of the stream has a timer
+}
+
+// step is a function of a stream with all that it needs to step.
+type step struct {
+	slot, function int // where the state's slots and functions hold it
+	gate           int // the slot of the gate that resets or shuts it, -1 = none
+	args           []argument
+	local          []int // for arguments that are expressions: where the values hold the slots of their rule
 }
 
 // slotSpec declares a slot of a program. States of other rule sets that have a slot of the same definition share its
@@ -79,9 +88,7 @@ type slotSpec struct {
 
 	// Of a function:
 	def      *slotDef
-	function int   // where the state's functions hold it
-	local    []int // where the values hold the slots of the rule that def is of
-	gate     int   // the slot of the gate that resets or shuts it, -1 = none
+	function int // where the state's functions hold it
 }
 
 func newProgram(rules []*rule, o Options) *Program {
@@ -132,9 +139,15 @@ func newProgram(rules []*rule, o Options) *Program {
 			if isNew {
 				st.gates = append(st.gates, gate)
 			}
-			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.bytes(), def: d, local: local, gate: gate, function: p.functions})
+			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.bytes(), def: d, function: p.functions})
 			if isNew {
-				st.functions = append(st.functions, local[n])
+				run := step{slot: local[n], function: p.functions, gate: gate, args: slices.Clone(d.args), local: local}
+				for k := range run.args {
+					if a := &run.args[k]; a.expression == nil && a.number < 0 {
+						a.slot = local[a.slot]
+					}
+				}
+				st.functions, st.steps = append(st.functions, local[n]), append(st.steps, run)
 				p.functions++
 				p.words += d.words
 			}

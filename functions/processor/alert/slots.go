@@ -13,10 +13,27 @@ type slotDef struct {
 	text string // canonical
 	hash uint64
 	definition
-	args []func(*eval) float64
+	args []argument
 	// daily slots read a value of the day: they step inside the session only, and have no value outside. Those that
 	// restart hold a value of the day themselves: they begin anew with each session, and max_gap does not touch them.
 	daily, restarts bool
+}
+
+// argument is an argument of a function over past values: an expression, or one of the values that need none.
+type argument struct {
+	expression func(*eval) float64 // nil: a plain value
+	number     int                 // the event's; -1: a slot's
+	slot       int                 // of the rule; in a program where eval.values hold it
+}
+
+func (a *argument) value(x *eval) float64 {
+	switch {
+	case a.expression != nil:
+		return a.expression(x)
+	case a.number >= 0:
+		return x.numbers[a.number]
+	}
+	return x.values[a.slot]
 }
 
 // dayValues are the names of the day's values.
