@@ -382,7 +382,13 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 				continue
 			}
 		}
-		x.local = run.local
+		if run.expressions {
+			x.local = run.local
+		}
+		if len(run.args) == 1 {
+			x.values[run.slot] = f.step1(run.args[0].value(x))
+			continue
+		}
 		for k := range run.args {
 			x.args[k] = run.args[k].value(x)
 		}
@@ -390,8 +396,17 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 	}
 	s.touched = s.touched || len(st.functions) > 0
 	evaluated := false
-	for _, i := range st.rules {
-		r, rs := p.rules[i], &s.rules[i]
+	for k := range st.checks {
+		c := &st.checks[k]
+		i, rs := c.rule, &s.rules[c.rule]
+		if rs.phase == armed && !c.inSession && at.time < c.expires {
+			// By far the most evaluations end here: not true, or not known, and nothing changes.
+			x.local = c.local
+			if !c.when(x) {
+				continue
+			}
+		}
+		r := p.rules[i]
 		open := p.open(s, i, at.start, at.time)
 		if rs.phase == waiting && (!open || p.hasLeft(s, i, at.start)) {
 			rs.move(left, at.time)
@@ -400,7 +415,7 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 		if !open {
 			continue
 		}
-		x.local = p.locals[i]
+		x.local = c.local
 		fires, changed := r.evaluate(rs, x, at.time)
 		evaluated = evaluated || rs.phase == waiting && !x.undefined
 		if fires {

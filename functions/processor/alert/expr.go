@@ -559,11 +559,24 @@ func (c *compiler) comparison(n *ast.BinaryNode, a, b node) node {
 
 const textOrder = "texts have no order: compare them with == or !="
 
-// compareNumbers has closures of its own for the most common comparison, of something with a constant.
+// compareNumbers has closures of its own for the most common comparisons: of a value of the event, or of anything, with
+// a constant.
 func compareNumbers(operator string, a, b node) func(*eval) bool {
-	f, g := a.number, b.number
+	f, g, k := a.number, b.number, b.num
+	if b.constant && a.plain != nil && a.plain.number >= 0 {
+		i := a.plain.number
+		switch operator {
+		case "<":
+			return func(x *eval) bool { v := x.numbers[i]; return x.compared(v, k) && v < k }
+		case "<=":
+			return func(x *eval) bool { v := x.numbers[i]; return x.compared(v, k) && v <= k }
+		case ">":
+			return func(x *eval) bool { v := x.numbers[i]; return x.compared(v, k) && v > k }
+		case ">=":
+			return func(x *eval) bool { v := x.numbers[i]; return x.compared(v, k) && v >= k }
+		}
+	}
 	if b.constant {
-		k := b.num
 		switch operator {
 		case "<":
 			return func(x *eval) bool { v := f(x); return x.compared(v, k) && v < k }
@@ -795,10 +808,11 @@ func (c *compiler) crossing(slot, a, b node) node {
 			}
 		}
 	}
-	f, g, crossed := a.number, b.number, slot.number
+	// The slot has a value only where both lines are numbers.
+	crossed := slot.plain.slot
 	return node{typ: boolType, text: slot.text, binding: bindAtom, momentary: true, daily: slot.daily, boolean: func(x *eval) bool {
-		v := crossed(x)
-		return x.compared(f(x), g(x)) && x.compared(v, 1) && v == 1
+		v := x.values[x.local[crossed]]
+		return x.compared(v, 1) && v == 1
 	}}
 }
 

@@ -186,43 +186,50 @@ type function struct {
 // close for atr; high, low, close, volume for vwap; a, b for crossover and crossunder, whose value is 1 or 0; one number
 // for all others.
 func (f *function) step(args []float64) float64 {
-	if f.op >= opDayOpen {
-		return f.day(args[0])
+	if len(args) == 1 {
+		return f.step1(args[0])
 	}
 	for _, x := range args {
 		if !within(x, maxArgument) {
 			return math.NaN()
 		}
 	}
-	if y := f.observe(args); y-y == 0 { // NaN and the infinities, and only they, do not cancel
-		return y
+	switch f.op {
+	case opATR:
+		return f.atr(args[0], args[1], args[2])
+	case opVWAP:
+		return f.vwap(args[0], args[1], args[2], args[3])
 	}
-	return math.NaN()
+	return f.cross(args[0], args[1])
 }
 
-func (f *function) observe(args []float64) float64 {
-	x := args[0]
-	switch f.op {
-	case opPrev, opChange, opROC:
-		full, then := f.full, f.words[f.at]
-		f.words[f.at] = x
-		f.turn()
-		switch {
-		case !full:
-			return math.NaN()
-		case f.op == opPrev:
-			return then
-		case f.op == opChange:
-			return x - then
+// step1 is step of a function of one argument.
+func (f *function) step1(x float64) float64 {
+	if !within(x, maxArgument) {
+		if f.op >= opDayOpen {
+			return f.day(x)
 		}
-		return (x - then) / then * 100
-	case opSum, opSMA:
+		return math.NaN()
+	}
+	switch f.op {
+	case opPrev:
+		return f.lag(x)
+	case opChange:
+		then := f.lag(x)
+		return x - then
+	case opROC:
+		then := f.lag(x)
+		return finite((x - then) / then * 100)
+	case opSum:
 		t, full := f.total(x)
-		switch {
-		case !full:
+		if !full {
 			return math.NaN()
-		case f.op == opSum:
-			return t.hi
+		}
+		return t.hi
+	case opSMA:
+		t, full := f.total(x)
+		if !full {
+			return math.NaN()
 		}
 		return t.mean(float64(f.n))
 	case opHighest, opLowest:
@@ -236,30 +243,39 @@ func (f *function) observe(args []float64) float64 {
 		switch deviation := m.stdev(n); f.op {
 		case opZScore:
 			// Twice relative to the origin: the difference to the mean itself would cancel. 0/0 where nothing moves.
-			return (x - f.origin - m.sum/n) / deviation
+			return finite((x - f.origin - m.sum/n) / deviation)
 		case opUpper:
-			return f.origin + m.sum/n + float64(f.factor*deviation)
+			return finite(f.origin + m.sum/n + float64(f.factor*deviation))
 		case opLower:
-			return f.origin + m.sum/n - float64(f.factor*deviation)
+			return finite(f.origin + m.sum/n - float64(f.factor*deviation))
 		default:
-			return deviation
+			return finite(deviation)
 		}
 	case opEMA:
 		return f.smooth(x, &f.a, &f.b)
 	case opRSI:
 		return f.rsi(x)
-	case opATR:
-		last := f.origin
-		f.origin = args[2]
-		if !f.seen {
-			f.seen = true
-			return math.NaN()
-		}
-		return f.smooth(max(x-args[1], math.Abs(x-last), math.Abs(args[1]-last)), &f.a, &f.b)
-	case opVWAP:
-		return f.vwap(x, args[1], args[2], args[3])
 	}
-	return f.cross(x, args[1])
+	return f.day(x)
+}
+
+// lag returns the value of n steps ago, NaN before.
+func (f *function) lag(x float64) float64 {
+	then := f.words[f.at]
+	if !f.full {
+		then = math.NaN()
+	}
+	f.words[f.at] = x
+	f.turn()
+	return then
+}
+
+// finite is NaN for an infinite number.
+func finite(y float64) float64 {
+	if y-y != 0 { // NaN and the infinities, and only they, do not cancel
+		return math.NaN()
+	}
+	return y
 }
 
 // within is false for NaN.
@@ -544,6 +560,16 @@ func (f *function) rsi(x float64) float64 {
 		}
 	}
 	return 100 / (1 + f.b/f.a)
+}
+
+func (f *function) atr(high, low, last float64) float64 {
+	before := f.origin
+	f.origin = last
+	if !f.seen {
+		f.seen = true
+		return math.NaN()
+	}
+	return f.smooth(max(high-low, math.Abs(high-before), math.Abs(low-before)), &f.a, &f.b)
 }
 
 // vwap is kept as a mean that every bar moves by its share of the volume: it stays within the bars' prices. Undefined

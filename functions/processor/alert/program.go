@@ -64,8 +64,9 @@ type stream struct {
 	gates     []int
 	functions []int // slots, each behind those that it reads
 	rules     []int
-	steps     []step // as functions
-	last      int    // the slot of the last evaluation, -1 = no rule of the stream has a timer
+	steps     []step  // as functions
+	checks    []check // as rules
+	last      int     // the slot of the last evaluation, -1 = no rule of the stream has a timer
 }
 
 // step is a function of a stream with all that it needs to step.
@@ -73,7 +74,17 @@ type step struct {
 	slot, function int // where the state's slots and functions hold it
 	gate           int // the slot of the gate that resets or shuts it, -1 = none
 	args           []argument
-	local          []int // for arguments that are expressions: where the values hold the slots of their rule
+	expressions    bool  // among the arguments
+	local          []int // where the values hold the slots of the rule that wrote them
+}
+
+// check is what most evaluations need of a rule.
+type check struct {
+	rule      int
+	when      func(*eval) bool
+	expires   int64
+	inSession bool  // the rule has a session
+	local     []int // where the values hold the rule's slots
 }
 
 // slotSpec declares a slot of a program. States of other rule sets that have a slot of the same definition share its
@@ -143,7 +154,10 @@ func newProgram(rules []*rule, o Options) *Program {
 			if isNew {
 				run := step{slot: local[n], function: p.functions, gate: gate, args: slices.Clone(d.args), local: local}
 				for k := range run.args {
-					if a := &run.args[k]; a.expression == nil && a.number < 0 {
+					switch a := &run.args[k]; {
+					case a.expression != nil:
+						run.expressions = true
+					case a.number < 0:
 						a.slot = local[a.slot]
 					}
 				}
@@ -153,6 +167,7 @@ func newProgram(rules []*rule, o Options) *Program {
 			}
 		}
 		p.locals = append(p.locals, local)
+		st.checks = append(st.checks, check{rule: i, when: r.when, expires: r.expires, inSession: r.session != nil, local: local})
 	}
 	for k := range p.streams {
 		p.file(k)
