@@ -24,6 +24,7 @@ type invocation struct {
 	series   []*series
 	outbox   []entry
 	count    counters
+	scratch  scratch
 }
 
 // entry is an alert that this invocation has the right to publish.
@@ -291,15 +292,15 @@ func uniqueKeys(keys []alert.Key) []alert.Key {
 }
 
 func (inv *invocation) planSafely(s *series) (p *plan, err error) {
-	defer recoverTo(&err, "series "+s.key)
+	defer recoverTo(&err, s.key)
 	return inv.plan(s)
 }
 
 // recoverTo turns a panic into an error, so that it fails one series and not its neighbours. What was panicked with is
 // left out: it can quote the input.
-func recoverTo(err *error, what string) {
+func recoverTo(err *error, series string) {
 	if r := recover(); r != nil {
-		*err = fmt.Errorf("panic (%T) at %s: %s", r, what, debug.Stack())
+		*err = fmt.Errorf("panic (%T) at series %s: %s", r, series, debug.Stack())
 	}
 }
 
@@ -352,7 +353,7 @@ func (inv *invocation) commit(ctx phase, planned []*series, plans []*plan) []*se
 	results := make([]alert.CommitResult, len(plans))
 	errs := make([]error, len(plans))
 	inv.cfg.Parallel(len(plans), func(i int) {
-		defer recoverTo(&errs[i], "series "+planned[i].key)
+		defer recoverTo(&errs[i], planned[i].key)
 		results[i], errs[i] = inv.commitOne(ctx, plans[i])
 	})
 	var more []*series
