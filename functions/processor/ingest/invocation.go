@@ -207,12 +207,15 @@ func (inv *invocation) settleHinted(ctx phase, fresh []*series) {
 			continue
 		}
 		symbol := s.parts[0].events[0].Symbol
+		byID := make(map[alert.MessageID][]int, len(s.parts)) // one identity may come twice in a batch
+		for _, p := range s.parts {
+			id := inv.messages[p.message].id
+			byID[id] = append(byID[id], p.message)
+		}
 		for _, h := range s.snap.Hints {
-			for _, p := range s.parts {
-				if inv.messages[p.message].id == h.Message {
-					k := alert.Key{Symbol: symbol, ID: h.AlertID}
-					all, keys = append(all, hinted{s, p.message, k}), append(keys, k)
-				}
+			for _, message := range byID[h.Message] {
+				k := alert.Key{Symbol: symbol, ID: h.AlertID}
+				all, keys = append(all, hinted{s, message, k}), append(keys, k)
 			}
 		}
 	}
