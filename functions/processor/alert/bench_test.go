@@ -178,6 +178,26 @@ func BenchmarkState(b *testing.B) {
 	}
 }
 
+// What a batch with one event of a series costs beside its decoding: state read, stepped, written.
+func BenchmarkStateOfOneEvent(b *testing.B) {
+	for _, c := range benchRules {
+		b.Run(c.name, func(b *testing.B) {
+			f := newBenchFeed(b, c.rules, 1)
+			s := f.states[0]
+			buf := s.Append(nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := s.Decode(buf); err != nil {
+					b.Fatal(err)
+				}
+				f.step()
+				buf = s.Append(buf[:0])
+			}
+			b.ReportMetric(float64(len(buf)), "bytes")
+		})
+	}
+}
+
 // A day of real trades with 100 rules over all symbols.
 func BenchmarkReplay(b *testing.B) {
 	events := replay(b, "us-equities-trades-2013-10-10.ndjson.gz")

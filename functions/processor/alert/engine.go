@@ -308,7 +308,8 @@ func (p *Program) runTimers(s *State, e *market.Event, t int64, out []Alert) []A
 			b := s.book()
 			b.waits = false
 			s.x.quote(b)
-			out = p.evaluate(s, next.index, &origin{e.Symbol, e.Source, b.id, b.venue, b.time, b.time, b.sequence, b.hasSequence, b.price()}, out)
+			at := origin{symbol: e.Symbol, source: e.Source, quoted: b, time: b.time, start: b.time, sequence: b.sequence, hasSequence: b.hasSequence, price: b.price()}
+			out = p.evaluate(s, next.index, &at, out)
 		case barClose:
 			out = p.closeBar(s, next.index, e, out)
 		case holdEnd:
@@ -346,12 +347,13 @@ func (p *Program) closeBar(s *State, stream int, e *market.Event, out []Alert) [
 	}
 	o.values(&s.x)
 	end := plus(o.start, int64(p.streams[stream].interval))
-	return p.evaluate(s, stream, &origin{e.Symbol, e.Source, "", "", end, o.start, o.last.sequence, o.hasSequence, o.close}, out)
+	return p.evaluate(s, stream, &origin{symbol: e.Symbol, source: e.Source, time: end, start: o.start, sequence: o.last.sequence, hasSequence: o.hasSequence, price: o.close}, out)
 }
 
 // origin is the event that an alert names.
 type origin struct {
 	symbol, source, id, venue string
+	quoted                    *book // holds id and venue, nil = they are above
 	time                      int64
 	start                     int64 // of a bar its start, by which it belongs to a session; else the time
 	sequence                  int64

@@ -124,8 +124,11 @@ func (l *last) save(x *eval, at *origin) {
 	functions := l.program.streams[l.stream].functions
 	l.waits, l.origin = true, *at
 	copy(l.numbers, x.numbers[:])
-	l.origin.symbol, l.origin.source, l.origin.id, l.origin.venue = "", "", "", ""
+	l.origin.symbol, l.origin.source, l.origin.id, l.origin.venue, l.origin.quoted = "", "", "", "", nil
 	l.id, l.venue = append(l.id[:0], at.id...), append(l.venue[:0], at.venue...)
+	if q := at.quoted; q != nil {
+		l.id, l.venue = append(l.id, q.id...), append(l.venue, q.venue...)
+	}
 	for i := range l.texts {
 		l.texts[i] = append(l.texts[i][:0], x.texts[i]...)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/market-data-pipeline/functions/processor/market"
@@ -148,7 +147,7 @@ type book struct {
 	hasSequence bool
 	time        int64 // of the last quote applied, as all below
 	sequence    int64
-	id, venue   string
+	id, venue   []byte
 }
 
 func (b *book) seen() bool { return b.hasBid || b.hasAsk }
@@ -162,12 +161,7 @@ func (b *book) apply(e *market.Event) {
 	}
 	b.waits, b.time, b.sequence, b.hasSequence = true, e.Time, e.Sequence, e.HasSeq
 	// The event's strings belong to its message.
-	if b.id != e.ID {
-		b.id = strings.Clone(e.ID)
-	}
-	if b.venue != e.Venue {
-		b.venue = strings.Clone(e.Venue)
-	}
+	b.id, b.venue = append(b.id[:0], e.ID...), append(b.venue[:0], e.Venue...)
 }
 
 // price is the price of a quote's alert: the mid, or the one side there is.
@@ -199,7 +193,7 @@ func flags(set ...bool) (f byte) {
 	return f
 }
 
-func (b *book) clear() { *b = book{} }
+func (b *book) clear() { *b = book{id: b.id[:0], venue: b.venue[:0]} }
 
 func (b *book) append(dst []byte) []byte {
 	dst = append(dst, flags(b.hasBid, b.hasAsk, b.waits, b.hasSequence))
@@ -219,7 +213,7 @@ func (b *book) decode(src []byte) error {
 		*d = market.Decimal(r.varint())
 	}
 	b.time, b.sequence = r.varint(), r.varint()
-	b.id, b.venue = r.text(), r.text()
+	b.id, b.venue = append(b.id[:0], r.bytes()...), append(b.venue[:0], r.bytes()...)
 	if r.bad = r.bad || f >= bookHasSequence<<1; r.end() != nil {
 		return errCorrupt
 	}
@@ -258,11 +252,16 @@ func (s *State) Append(b []byte) []byte {
 	for i := range s.slots {
 		b = binary.BigEndian.AppendUint64(b, s.program.slots[i].hash)
 		// The length is known afterwards, and goes in front.
+		b = append(b, 0)
 		from := len(b)
 		b = s.slots[i].append(b)
-		var length [binary.MaxVarintLen64]byte
-		n := binary.PutUvarint(length[:], uint64(len(b)-from))
-		b = slices.Insert(b, from, length[:n]...)
+		if n := len(b) - from; n < 1<<7 {
+			b[from-1] = byte(n)
+		} else {
+			var length [binary.MaxVarintLen64]byte
+			b = slices.Insert(b, from, length[1:binary.PutUvarint(length[:], uint64(n))]...)
+			copy(b[from-1:], length[:1])
+		}
 	}
 	n := 0
 	for i := range s.rules {
@@ -421,5 +420,3 @@ func (r *reader) varint() int64 {
 }
 
 func (r *reader) bytes() []byte { return r.take(r.uvarint()) }
-
-func (r *reader) text() string { return string(r.bytes()) }

@@ -110,7 +110,8 @@ func (inv *invocation) run(work, publish, end phase) {
 			case p.commit.State == nil && len(p.late) == 0:
 				inv.applied(s, p)
 			default:
-				planned, plans = append(planned, s), append(plans, p)
+				kept := *p
+				planned, plans = append(planned, s), append(plans, &kept)
 			}
 		}
 		inv.dropSettledHints(work, planned, plans)

@@ -64,7 +64,8 @@ func recordBytes(a *alert.Alert) int {
 }
 
 // plan steps the series over its next events, as many as one commit can hold. It changes neither series nor snapshot, so
-// that it can be made again after a lost race. A plan without a State is over all events that are left.
+// that it can be made again after a lost race. A plan without a State is over all events that are left. The plan is valid until
+// the next one is made.
 func (inv *invocation) plan(s *series) (*plan, error) {
 	limit := s.limit
 	for {
@@ -86,7 +87,8 @@ func (inv *invocation) plan(s *series) (*plan, error) {
 // step plans over at most limit events (0 = all). again, where it is not 0, is the lower limit with which the alerts fit
 // into one commit.
 func (inv *invocation) step(s *series, limit int) (p *plan, again int, err error) {
-	p = &plan{next: s.next, from: s.from}
+	p = &inv.scratch.plan
+	*p = plan{next: s.next, from: s.from}
 	state := inv.state(s.program)
 	if err = state.Decode(s.snap.Engine); errors.Is(err, alert.ErrOlder) {
 		p.rewarmed = true
@@ -183,6 +185,7 @@ parts:
 // scratch is memory that the steps of an invocation reuse: they come one after the other.
 type scratch struct {
 	states    map[*alert.Program]*alert.State
+	plan      plan // of the step that runs
 	engine    []byte
 	delivered delivered
 }
