@@ -42,7 +42,7 @@ func (nobody) Publish(_ context.Context, r []alert.Record) []error     { return 
 func (nobody) Reject(_ context.Context, r []market.Rejected) []error   { return make([]error, len(r)) }
 func (nobody) SetVisibility(_ context.Context, _ []market.Delay) error { return nil }
 
-func newBench(tb testing.TB, rules string, delivery settings.Delivery, messages, events int, series func(message, event int) int) *bench {
+func newBench(tb testing.TB, rules string, delivery settings.Delivery, messages, events int, series func(message, event int) int, warm int) *bench {
 	tb.Helper()
 	b := &bench{messages: messages, events: events, series: series, now: time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC)}
 	compiled, err := alert.Load("rules.yaml", []byte(rules))
@@ -56,7 +56,7 @@ func newBench(tb testing.TB, rules string, delivery settings.Delivery, messages,
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for range 60 { // warm states
+	for range warm {
 		b.handle(tb, b.batch())
 	}
 	return b
@@ -102,7 +102,7 @@ func BenchmarkHandle(b *testing.B) {
 	for _, kind := range []struct{ name, rules string }{{"threshold", oneThreshold}, {"history", historyOfFour}} {
 		for _, shape := range shapes {
 			b.Run(kind.name+"/"+shape.name, func(b *testing.B) {
-				h := newBench(b, kind.rules, shape.delivery, shape.messages, shape.events, shape.series)
+				h := newBench(b, kind.rules, shape.delivery, shape.messages, shape.events, shape.series, 60)
 				b.ReportAllocs()
 				for b.Loop() {
 					b.StopTimer()
@@ -112,6 +112,36 @@ func BenchmarkHandle(b *testing.B) {
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*shape.messages*shape.events), "ns/event")
 			})
+		}
+	}
+}
+
+// An event costs no allocation, a series a fixed number: the series with its parts, its state as read and as written.
+func TestHandleAllocations(t *testing.T) {
+	for _, tc := range []struct {
+		what, rules string
+		shape       int // of shapes
+		most        float64
+	}{
+		{"history, 5,000 events of 10 series", historyOfFour, 0, 500},
+		{"history, 5,000 series", historyOfFour, 1, 5000 * 15},
+		{"threshold, 5,000 series", oneThreshold, 1, 5000 * 6},
+		{"history, 1,000 messages of as many series", historyOfFour, 2, 1000 * 16},
+		{"history, 1,000 messages of one series", historyOfFour, 3, 1000 * 3},
+	} {
+		shape := shapes[tc.shape]
+		h := newBench(t, tc.rules, shape.delivery, shape.messages, shape.events, shape.series, 3)
+		const runs = 3
+		batches := make([][]ingest.Record, runs+1)
+		for i := range batches {
+			batches[i] = h.batch()
+		}
+		n := 0
+		if allocs := testing.AllocsPerRun(runs, func() {
+			h.handle(t, batches[n])
+			n++
+		}); allocs > tc.most {
+			t.Errorf("%s: %v allocations, want at most %v", tc.what, allocs, tc.most)
 		}
 	}
 }
