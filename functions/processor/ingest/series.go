@@ -190,6 +190,9 @@ type scratch struct {
 	delivered delivered
 }
 
+// maxStates bounds the memory for states where many programs watch the series of a batch.
+const maxStates = 64
+
 // state is a state of the program for the step that runs. It holds whatever was in it.
 func (inv *invocation) state(p *alert.Program) *alert.State {
 	s := inv.scratch.states[p]
@@ -197,6 +200,9 @@ func (inv *invocation) state(p *alert.Program) *alert.State {
 		s = p.NewState()
 		if inv.scratch.states == nil {
 			inv.scratch.states = map[*alert.Program]*alert.State{}
+		}
+		if len(inv.scratch.states) == maxStates {
+			clear(inv.scratch.states)
 		}
 		inv.scratch.states[p] = s
 	}
