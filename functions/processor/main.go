@@ -4,10 +4,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -61,6 +65,18 @@ const callConcurrency = 8
 // callTimeout ends a call that hangs, so that the retry after it still falls into the invocation.
 const callTimeout = 8 * time.Second
 
+// client sends requests whose bodies can only be read. smithy-go v1.28.6 gives a body whose WriteTo returns io.EOF once it
+// is closed, which net/http takes for a broken connection if the answer comes while the request's end is being written:
+// the answer is then cut off (aws-sdk-go-v2 issue 2737).
+type client struct{ aws.HTTPClient }
+
+func (c client) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return c.HTTPClient.Do(r)
+}
+
 // newHandler wires settings, clients and adapters. The clients are built from their options alone: loading the SDK's
 // shared configuration costs a quarter of the start and finds nothing in Lambda.
 func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logger) (lambda.Handler, error) {
@@ -70,18 +86,22 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 	}
 	source, err := os.ReadFile(s.RulesFile)
 	if err != nil {
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			err = path.Err // the path is the variable's value
+		}
 		return nil, fmt.Errorf("reading the rules that %s names: %w", settings.EnvRulesFile, err)
 	}
-	rules, err := alert.Load(s.RulesFile, source)
+	rules, err := alert.Load(settings.EnvRulesFile, source)
 	if err != nil {
 		return nil, err
 	}
 	options := alert.Options{Lateness: s.Lateness, Ordered: s.Delivery == settings.Ordered}
 	if err := rules.Fits(options); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.RulesFile, err)
+		return nil, fmt.Errorf("%s: %w", settings.EnvRulesFile, err)
 	}
 	keys := credentials.NewStaticCredentialsProvider(getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY"), getenv("AWS_SESSION_TOKEN"))
-	httpClient := awshttp.NewBuildableClient().WithTimeout(callTimeout)
+	httpClient := client{awshttp.NewBuildableClient().WithTimeout(callTimeout)}
 	var endpoint *string
 	if url := getenv("AWS_ENDPOINT_URL"); url != "" {
 		endpoint = aws.String(url)
@@ -104,6 +124,7 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 		Timetable:         store,
 		Clocks:            market,
 		Timers:            s.Clock == settings.ClockOn && rules.Timed(),
+		Swept:             s.Clock == settings.ClockOn,
 		ClockSkew:         s.ClockSkew,
 		MaxRetryDelay:     s.MaxRetryDelay,
 		SeriesConcurrency: s.SeriesConcurrency,
@@ -119,27 +140,28 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 // invoker is the handler that Lambda calls: bytes in, bytes out.
 type invoker struct{ *ingest.Handler }
 
-// Invoke processes one SQS batch, or one tick of the clock, which it answers with null.
-func (i invoker) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	records, err := ingest.ParseEvent(payload)
-	if err != nil {
-		return nil, err
-	}
-	if len(records) == 0 {
-		if !isTick(payload) {
-			return nil, fmt.Errorf("processor: the event holds no SQS records and is not {%q:%q}: only the event source mapping and the clock's schedule invoke this function",
-				settings.ClockKey, settings.ClockTick)
+// Invoke processes one SQS batch, or one tick of the clock, which it answers with null. A panic is an error without what
+// it was raised with, which can quote the input, and which Lambda would log.
+func (i invoker) Invoke(ctx context.Context, payload []byte) (answer []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			answer, err = nil, fmt.Errorf("processor: panic (%T): %s", r, debug.Stack())
 		}
+	}()
+	response, err := i.HandleEvent(ctx, payload)
+	switch {
+	case errors.Is(err, ingest.ErrNoRecords) && isTick(payload):
 		if err := i.Tick(ctx); err != nil {
 			return nil, err
 		}
 		return []byte("null"), nil
-	}
-	response, err := i.Handle(ctx, records)
-	if err != nil {
+	case errors.Is(err, ingest.ErrNoRecords):
+		return nil, fmt.Errorf("processor: the event holds no SQS records and is not {%q:%q}: only the event source mapping and the clock's schedule invoke this function",
+			settings.ClockKey, settings.ClockTick)
+	case err != nil:
 		return nil, err
 	}
-	return json.Marshal(response)
+	return response.AppendJSON(nil), nil
 }
 
 // isTick tells whether payload is the clock's, {"clock":"tick"} and nothing else.

@@ -490,9 +490,9 @@ func TestNewHandlerRefuses(t *testing.T) {
 	}{
 		{"nothing set", map[string]string{"ENVIRONMENT": "", "AWS_REGION": "", "QUEUE_URL": "", "REJECTS_QUEUE_URL": "", "ALERTS_TABLE": "", "STATE_TABLE": "", "ALERT_TOPIC_ARN": ""},
 			[]string{"settings: ", "ENVIRONMENT is not set", "AWS_REGION is not set", "QUEUE_URL is not set", "REJECTS_QUEUE_URL is not set", "ALERTS_TABLE is not set", "STATE_TABLE is not set", "ALERT_TOPIC_ARN is not set"}},
-		{"bad value", map[string]string{"LATENESS": "x"}, []string{`LATENESS is "x"`}},
-		{"rules that do not load", map[string]string{"RULES_FILE": bad}, []string{bad + ":3:", bad + ":5:", "prise"}},
-		{"no rules file", map[string]string{"RULES_FILE": bad + "-gone"}, []string{"RULES_FILE", bad + "-gone"}},
+		{"bad value", map[string]string{"LATENESS": "x"}, []string{"LATENESS is bad"}},
+		{"rules that do not load", map[string]string{"RULES_FILE": bad}, []string{"RULES_FILE:3:", "RULES_FILE:5:", "prise"}},
+		{"no rules file", map[string]string{"RULES_FILE": bad + "-gone"}, []string{"RULES_FILE", "no such file"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := f.env()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -319,17 +318,17 @@ func (p *pipeline) pollOnce(ctx context.Context) (int, error) {
 
 // invoke is the Lambda: an event's JSON in, the response's out.
 func (p *pipeline) invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	start := time.Now()
-	records, err := ingest.ParseEvent(payload)
+	records, err := ingest.ParseEvent(payload) // for the account
 	if err != nil {
 		return nil, err
 	}
-	response, err := p.handler.Handle(ctx, records)
+	start := time.Now()
+	response, err := p.handler.HandleEvent(ctx, payload)
 	p.account.invoked(records, response, err, time.Since(start))
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(response)
+	return response.AppendJSON(nil), nil
 }
 
 // rejects counts what the handler refuses and keeps it through the queue's twin.

@@ -2,7 +2,10 @@ package alert
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"io"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -112,4 +115,81 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("the state after %x is not read back: %v", b, err)
 		}
 	})
+}
+
+// FuzzSnapshot: any bytes are a snapshot or an error, the same as by a reader that shares nothing with it, and a snapshot is
+// written again as something that reads as the same.
+func FuzzSnapshot(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{2, 0, 0})
+	f.Add([]byte{1, 0x80, 0, 0})
+	f.Add(append(binary.AppendUvarint(append([]byte{1, 1}, make([]byte, 16)...), 1<<63), 0))
+	for n := range 4 {
+		s := Snapshot{Engine: make([]byte, n)}
+		for i := range 3 * n {
+			s.Delivered = append(s.Delivered, Delivered{MessageID{byte(i)}, i * Whole / 9})
+			s.Hints = append(s.Hints, Hint{MessageID{0, byte(i)}, strings.Repeat("x", i)})
+		}
+		f.Add(AppendSnapshot(nil, &s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := ParseSnapshot(b)
+		want, ok := slowSnapshot(b)
+		if ok != (err == nil) || errors.Is(err, ErrNewer) != (len(b) > 0 && b[0] > 1) {
+			t.Fatalf("%x: %v, the slow reader says %v", b, err, ok)
+		}
+		if err != nil {
+			if !reflect.DeepEqual(got, Snapshot{}) {
+				t.Fatalf("%x: %+v beside %v", b, got, err)
+			}
+			return
+		}
+		first := AppendSnapshot(nil, &got)
+		again, err := ParseSnapshot(first)
+		if err != nil || !bytes.Equal(first, AppendSnapshot(nil, &again)) || len(first) > len(b) {
+			t.Fatalf("%x is written as %x, which is not read back: %v", b, first, err)
+		}
+		got.Engine, want.Engine = append([]byte{}, got.Engine...), append([]byte{}, want.Engine...)
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("%x\n got %+v\nwant %+v", b, got, want)
+		}
+	})
+}
+
+// slowSnapshot reads a snapshot by the format's description alone: a byte 1; a number, then as many messages of 16 bytes and a
+// number; a number, then as many of 16 bytes and a text with its length before it; the rest is the engine's. All numbers
+// are varints.
+func slowSnapshot(b []byte) (s Snapshot, ok bool) {
+	r := bytes.NewReader(b)
+	defer func() {
+		if recover() != nil {
+			s, ok = Snapshot{}, false
+		}
+	}()
+	number := func() uint64 {
+		n, err := binary.ReadUvarint(r)
+		if err != nil {
+			panic(err)
+		}
+		return n
+	}
+	take := func(n uint64) []byte {
+		if n > uint64(r.Len()) {
+			panic("short")
+		}
+		v := make([]byte, n)
+		_, _ = io.ReadFull(r, v)
+		return v
+	}
+	if take(1)[0] != 1 {
+		return s, false
+	}
+	for n := number(); n > 0; n-- {
+		s.Delivered = append(s.Delivered, Delivered{MessageID(take(16)), int(min(number(), 1<<31-1))})
+	}
+	for n := number(); n > 0; n-- {
+		s.Hints = append(s.Hints, Hint{MessageID(take(16)), string(take(number()))})
+	}
+	s.Engine = take(uint64(r.Len()))
+	return s, true
 }

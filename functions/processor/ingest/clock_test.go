@@ -565,3 +565,19 @@ func TestSeriesThatNoRuleWatchesGetNoClock(t *testing.T) {
 		t.Errorf("clocks %v for a series that no rule watches", clocks)
 	}
 }
+
+// TestALiveSeriesDoesNotExpire: a rule sits in fired while the price stays high, and nothing is written for longer than a
+// state's time to live. The rule must not fire again.
+func TestALiveSeriesDoesNotExpire(t *testing.T) {
+	r := newRig(t, levelRule, settings.Ordered)
+	start := r.now
+	for i := range 12 {
+		r.now = start.Add(time.Duration(i) * stateTTL / 4)
+		r.send(t, fmt.Sprint("m", i), "", fmt.Sprintf(`{"symbol":"AAPL","price":101,"timestamp":%q,"sequence":%d}`, r.now.Format(time.RFC3339Nano), i+1))
+		r.drain(t)
+		r.db.Sweep()
+	}
+	if n := len(r.published(t)); n != 1 {
+		t.Errorf("%d alerts, want the first only: the state expired while the series was alive", n)
+	}
+}

@@ -76,7 +76,9 @@ type Config struct {
 	Timetable   Timetable
 	Clocks      Clocks
 	// Timers: rules wait for time and a clock ticks. States then say when they are due, and Tick sends clock events.
-	Timers    bool
+	Timers bool
+	// Swept: a clock ticks, and Tick publishes alerts whose publisher died. Where it does not, commits look for them.
+	Swept     bool
 	ClockSkew time.Duration
 	// MaxRetryDelay caps the time for which a failed message is hidden: 15 s after its first receive, then doubling.
 	MaxRetryDelay time.Duration

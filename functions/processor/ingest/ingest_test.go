@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -808,6 +809,27 @@ func TestHintsOutliveTheNextCommitUntilSettled(t *testing.T) {
 	}
 }
 
+// TestSweptHintsAreLeftAlone: where the clock sweeps, a few hints cost no call; many are looked at and dropped.
+func TestSweptHintsAreLeftAlone(t *testing.T) {
+	w := newWorld(t, levelRule, settings.Ordered)
+	w.config.Swept = true
+	w.configure()
+	most := 0
+	for i := range 40 {
+		w.calls = nil
+		w.mustHandle(nil, msg(fmt.Sprint("m", i), "g", trade("AAPL", 80, float64(2*i), 2*i+1), trade("AAPL", 101, float64(2*i+1), 2*i+2)))
+		hints := len(w.snapshot("AAPL|").Hints)
+		if looked := slices.Contains(w.calls, "records"); looked != (hints == 1 && i > 0) {
+			t.Errorf("message %d: calls %v with %d hints left", i, w.calls, hints)
+		}
+		most = max(most, hints)
+	}
+	if most != 17 {
+		t.Errorf("at most %d hints, want 16 and the newest", most)
+	}
+	w.wantAlerts(40, alert.Sent, 1)
+}
+
 func TestAlertsOfOtherMessagesAreRecovered(t *testing.T) {
 	w := newWorld(t, levelRule, settings.Ordered)
 	w.fault = failNth("publish", 1, errDown)
@@ -862,7 +884,7 @@ func TestPanicFailsOneSeries(t *testing.T) {
 		return nil
 	}
 	w.mustHandle([]string{"m1"}, msg("m1", "", trade("AAPL", 101, 0, 1)), msg("m2", "", trade("MSFT", 101, 0, 1)))
-	if strings.Contains(w.logs.String(), "CANARY") || !strings.Contains(w.logs.String(), "panic (string) at series AAPL|") {
+	if strings.Contains(w.logs.String(), "CANARY") || !strings.Contains(w.logs.String(), "panic (string) at a series' commit") {
 		t.Errorf("logs: %s", &w.logs)
 	}
 }

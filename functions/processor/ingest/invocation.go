@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
@@ -41,33 +42,44 @@ const recovered = -1
 func (inv *invocation) decode(records []Record) {
 	type key struct{ symbol, source string }
 	bySeries := map[key]*series{}
+	var arena []market.Event // of the bodies that are decoded here
 	for i := range records {
 		m := &inv.messages[i]
 		m.Record = &records[i]
 		m.id = messageID(m.origin())
-		if m.Format != "" && m.Format != "canonical" {
+		if !m.canonical() {
 			m.refused = []market.Refusal{{Reason: market.UnknownFormat, Raw: m.Body,
 				Detail: "the attribute \"format\" names no known dialect: leave it out, or send \"canonical\""}}
 			inv.count.eventsReceived++
 			inv.count.eventsRejected++
 			continue
 		}
-		// Against the time at which the message was sent: a refusal must not depend on when it is delivered.
-		sent := m.Sent
-		if sent.IsZero() {
-			sent = inv.start
+		events := m.Events
+		if events == nil {
+			// Against the time at which the message was sent: a refusal must not depend on when it is delivered.
+			sent := m.Sent
+			if sent.IsZero() {
+				sent = inv.start
+			}
+			from := len(arena)
+			arena, m.refused = market.Decode(arena, m.Body, sent, inv.cfg.ClockSkew)
+			events = arena[from:]
 		}
-		var events []market.Event
-		events, m.refused = market.Decode(nil, m.Body, sent, inv.cfg.ClockSkew)
 		m.events = len(events)
 		inv.count.eventsReceived += len(events) + len(m.refused)
 		inv.count.eventsRejected += len(m.refused)
-		for _, e := range events {
-			k := key{e.Symbol, e.Source}
+		for len(events) > 0 {
+			k := key{events[0].Symbol, events[0].Source}
+			n := 1
+			for n < len(events) && events[n].Symbol == k.symbol && events[n].Source == k.source {
+				n++
+			}
+			run := events[:n:n]
+			events = events[n:]
 			s, known := bySeries[k]
 			if !known {
-				if p := inv.cfg.Engine.Program(e.Symbol, e.Source); p != nil {
-					s = &series{key: e.Series(), program: p, unread: true, settled: map[string]bool{}}
+				if p := inv.cfg.Engine.Program(k.symbol, k.source); p != nil {
+					s = &series{key: run[0].Series(), program: p, unread: true, settled: map[string]bool{}}
 					inv.series = append(inv.series, s)
 				}
 				bySeries[k] = s
@@ -75,11 +87,12 @@ func (inv *invocation) decode(records []Record) {
 			if s == nil {
 				continue
 			}
-			if n := len(s.parts); n == 0 || s.parts[n-1].message != i {
-				s.parts = append(s.parts, part{message: i})
+			// The first run of a message's events is not copied; what the capacity ends, append copies.
+			if last := len(s.parts) - 1; last >= 0 && s.parts[last].message == i {
+				s.parts[last].events = append(s.parts[last].events, run...)
+			} else {
+				s.parts = append(s.parts, part{message: i, events: run})
 			}
-			p := &s.parts[len(s.parts)-1]
-			p.events = append(p.events, e)
 		}
 	}
 }
@@ -130,6 +143,7 @@ const publishBatch = 10
 
 // stop ends the work on a series: the messages whose events are not applied are returned.
 func (inv *invocation) stop(s *series, o outcome, err error) {
+	err = fmt.Errorf("series %s: %w", s.name(), err)
 	for _, p := range s.parts[s.next:] {
 		if !inv.blocked(p.message) {
 			inv.give(p.message, o, time.Time{}, err)
@@ -153,7 +167,7 @@ func (inv *invocation) applied(s *series, p *plan) {
 	inv.count.eventsRepeated += p.repeated
 	if p.rewarmed {
 		inv.count.statesRewarmed++
-		inv.cfg.Logger.Warn("state of an older format: the series starts anew", slog.String("series", s.key))
+		inv.cfg.Logger.Warn("state of an older format: the series starts anew", slog.String("series", s.name()))
 	}
 }
 
@@ -181,7 +195,7 @@ func (inv *invocation) read(ctx phase, active []*series) []*series {
 			inv.stop(s, failed, bad[s.key])
 		case !ok:
 			if err == nil {
-				err = fmt.Errorf("the ledger gave no answer for series %s", s.key)
+				err = errors.New("the ledger gave no answer")
 			}
 			inv.fail(ctx, s, err)
 		default:
@@ -296,24 +310,30 @@ func uniqueKeys(keys []alert.Key) []alert.Key {
 }
 
 func (inv *invocation) planSafely(s *series) (p *plan, err error) {
-	defer recoverTo(&err, s.key)
+	defer recoverTo(&err, "a series' plan")
 	return inv.plan(s)
 }
 
 // recoverTo turns a panic into an error, so that it fails one series and not its neighbours. What was panicked with is
 // left out: it can quote the input.
-func recoverTo(err *error, series string) {
+func recoverTo(err *error, what string) {
 	if r := recover(); r != nil {
-		*err = fmt.Errorf("panic (%T) at series %s: %s", r, series, debug.Stack())
+		*err = fmt.Errorf("panic (%T) at %s: %s", r, what, debug.Stack())
 	}
 }
 
 // maxRecovered bounds the alerts of other messages that an invocation publishes as a favour, before its own work.
 const maxRecovered = 50
 
-// dropSettledHints looks, for the series that are about to write, whether the alerts hinted at are settled by now, and
-// takes the settled ones out of the plan. Alerts of other messages whose lease is over are recovered, best effort.
+// recheckHints is how many hints to other messages' alerts a state may have, where they are swept, before it is looked
+// whether they are settled: a look is a call ahead of the commit.
+const recheckHints = 16
+
+// dropSettledHints looks, for the series that are about to write and have many hints, whether the alerts hinted at are
+// settled by now, and takes the settled ones out of the plan. Alerts of other messages whose lease is over are recovered,
+// best effort.
 func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*plan) {
+	open := make([][]alert.Key, len(plans))
 	var keys []alert.Key
 	for i, p := range plans {
 		if p.commit.State == nil {
@@ -321,10 +341,14 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 		}
 		for _, h := range p.commit.State.Hints {
 			k := alert.Key{Symbol: planned[i].parts[0].events[0].Symbol, ID: h.AlertID}
-			if _, ours := p.causes[h.AlertID]; !ours && !planned[i].settled[h.AlertID] && !inv.publishes(k) {
-				keys = append(keys, k)
+			if _, ours := p.causes[h.AlertID]; !ours && !inv.publishes(k) {
+				open[i] = append(open[i], k)
 			}
 		}
+		if inv.cfg.Swept && len(open[i]) <= recheckHints {
+			open[i] = nil
+		}
+		keys = append(keys, open[i]...)
 	}
 	if len(keys) == 0 {
 		return
@@ -334,14 +358,12 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 		inv.cfg.Logger.Warn("hints not checked", slog.String("error", errorText(err)))
 	}
 	for i, p := range plans {
-		if p.commit.State == nil {
+		if len(open[i]) == 0 {
 			continue
 		}
 		s, state := planned[i], p.commit.State
-		for _, h := range state.Hints {
-			k := alert.Key{Symbol: s.parts[0].events[0].Symbol, ID: h.AlertID}
-			_, ours := p.causes[h.AlertID]
-			if r, ok := records[k]; !ours && (ok || err == nil) && (r.Status != alert.Pending || len(inv.outbox) < maxRecovered) {
+		for _, k := range open[i] {
+			if r, ok := records[k]; (ok || err == nil) && (r.Status != alert.Pending || len(inv.outbox) < maxRecovered) {
 				inv.judge(ctx, s, recovered, k, r)
 			}
 		}
@@ -357,7 +379,7 @@ func (inv *invocation) commit(ctx phase, planned []*series, plans []*plan) []*se
 	results := make([]alert.CommitResult, len(plans))
 	errs := make([]error, len(plans))
 	inv.cfg.Parallel(len(plans), func(i int) {
-		defer recoverTo(&errs[i], planned[i].key)
+		defer recoverTo(&errs[i], "a series' commit")
 		results[i], errs[i] = inv.commitOne(ctx, plans[i])
 	})
 	var more []*series
@@ -400,8 +422,8 @@ func (inv *invocation) commitOne(ctx phase, p *plan) (alert.CommitResult, error)
 		}
 	}
 	if p.commit.State != nil && len(p.commit.State.Hints) > maxHints {
-		return alert.CommitResult{}, fmt.Errorf("series %s has %d alerts that are not known to be published, more than %d: they must be published first",
-			p.commit.Series, len(p.commit.State.Hints), maxHints)
+		return alert.CommitResult{}, fmt.Errorf("the series has %d alerts that are not known to be published, more than %d: they must be published first",
+			len(p.commit.State.Hints), maxHints)
 	}
 	var existing []alert.Record
 	for i, chunk := range p.surplus {
@@ -520,7 +542,7 @@ func (inv *invocation) pauseAfterLoss(ctx phase, active []*series) {
 	}
 }
 
-// parallel runs f for 0 to n-1, at most limit at a time, and returns when all have ended.
+// parallel runs f for 0 to n-1, at most limit at a time, and returns when all have ended. A panic of f is one of parallel.
 func parallel(n, limit int, f func(int)) {
 	if limit == 1 || n <= 1 {
 		for i := range n {
@@ -529,13 +551,22 @@ func parallel(n, limit int, f func(int)) {
 		return
 	}
 	var wg sync.WaitGroup
+	var raised atomic.Pointer[any]
 	slots := make(chan struct{}, limit)
 	for i := range n {
 		slots <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-slots }()
+			defer func() {
+				if r := recover(); r != nil {
+					raised.Store(&r)
+				}
+				<-slots
+			}()
 			f(i)
 		})
 	}
 	wg.Wait()
+	if r := raised.Load(); r != nil {
+		panic(*r)
+	}
 }

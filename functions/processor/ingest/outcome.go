@@ -196,7 +196,8 @@ func (r redacted) Error() string { return errorText(r.error) }
 
 func (r redacted) Unwrap() error { return r.error }
 
-// errorText is the text of err with the messages that AWS answered replaced by their codes: those can quote the input.
+// errorText is the text of err without what AWS, or whatever answered in its place, has said: that can quote the input, a
+// key or the environment. In its place are the operation and the code or, where there is none, the errors' types.
 func errorText(err error) string {
 	if err == nil {
 		return ""
@@ -205,8 +206,8 @@ func errorText(err error) string {
 }
 
 func redact(text string, err error) string {
-	if api, ok := err.(interface{ ErrorCode() string }); ok {
-		text = strings.ReplaceAll(text, err.Error(), api.ErrorCode())
+	if safe, ok := answer(err); ok {
+		return strings.ReplaceAll(text, err.Error(), safe)
 	}
 	switch u := err.(type) {
 	case interface{ Unwrap() error }:
@@ -219,4 +220,35 @@ func redact(text string, err error) string {
 		}
 	}
 	return text
+}
+
+// answer tells an error of an SDK's client, which is a smithy.OperationError or an API's error, in words of our own.
+func answer(err error) (safe string, ok bool) {
+	operation, isOperation := err.(interface {
+		Service() string
+		Operation() string
+	})
+	api, isAPI := err.(interface{ ErrorCode() string })
+	switch {
+	case isAPI:
+		return api.ErrorCode(), true
+	case !isOperation:
+		return "", false
+	}
+	what := "operation error " + operation.Service() + ": " + operation.Operation()
+	var response interface {
+		HTTPStatusCode() int
+		ServiceRequestID() string
+	}
+	if errors.As(err, &response) {
+		what += fmt.Sprintf(", status %d, request %s", response.HTTPStatusCode(), response.ServiceRequestID())
+	}
+	if errors.As(err, &api) {
+		return what + ", " + api.ErrorCode(), true
+	}
+	for err != nil {
+		what += fmt.Sprintf(", %T", err)
+		err = errors.Unwrap(err)
+	}
+	return what, true
 }

@@ -1,8 +1,9 @@
 package ingest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
@@ -23,6 +24,12 @@ type series struct {
 	from    int             // the first event of that part that is not
 	limit   int             // events per commit; 0 = no limit. Halved by each lost race
 	losses  int
+}
+
+// name stands for the series in logs and errors: the first 16 digits of the SHA-256 of its key, which is the sender's text.
+func (s *series) name() string {
+	sum := sha256.Sum256([]byte(s.key))
+	return hex.EncodeToString(sum[:8])
 }
 
 // part is what one message carries for one series.
@@ -93,7 +100,7 @@ func (inv *invocation) step(s *series, limit int) (p *plan, again int, err error
 	if err = state.Decode(s.snap.Engine); errors.Is(err, alert.ErrOlder) {
 		p.rewarmed = true
 	} else if err != nil {
-		return nil, 0, fmt.Errorf("state of series %s: %w", s.key, err)
+		return nil, 0, err
 	}
 	delivered := &inv.scratch.delivered
 	delivered.begin(s.snap.Delivered, len(s.parts)-s.next)

@@ -115,7 +115,7 @@ func (d *DynamoDB) ReadStates(ctx context.Context, series []string) (states map[
 			name := text(it, settings.StatePartitionKey)
 			s, err := d.parseState(it)
 			if err != nil {
-				bad[name] = fmt.Errorf("ledger: state of series %s in %s: %w", name, d.cfg.StateTable, err)
+				bad[name] = fmt.Errorf("ledger: the state in the state table: %w", err)
 				delete(states, name)
 				continue
 			}
@@ -142,13 +142,21 @@ func (d *DynamoDB) Records(ctx context.Context, keys []alert.Key) (map[alert.Key
 		for _, it := range items {
 			r, err := parseRecord(it)
 			if err != nil {
-				unreadable = append(unreadable, fmt.Errorf("ledger: alert %s in %s: %w", text(it, settings.AlertsSortKey), d.cfg.AlertsTable, err))
+				unreadable = append(unreadable, fmt.Errorf("ledger: alert %s in the alerts table: %w", text(it, settings.AlertsSortKey), err))
 				continue
 			}
 			out[r.Key()] = r
 		}
 	}
 	return out, errors.Join(unreadable...)
+}
+
+// role names a table in errors, where a value of the environment has no place.
+func (d *DynamoDB) role(table string) string {
+	if table == d.cfg.StateTable {
+		return "the state table"
+	}
+	return "the alerts table"
 }
 
 // get reads up to 100 items. With an error, unread holds the keys that have no answer; nil means none has one.
@@ -160,9 +168,9 @@ func (d *DynamoDB) get(ctx context.Context, table string, keys []item) (items, u
 		}})
 		if err != nil {
 			if n == 1 {
-				return nil, nil, fmt.Errorf("ledger: reading %d items of %s: %w", len(want), table, err)
+				return nil, nil, fmt.Errorf("ledger: reading %d items of %s: %w", len(want), d.role(table), err)
 			}
-			return items, want, fmt.Errorf("ledger: reading %d items of %s: %w", len(want), table, err)
+			return items, want, fmt.Errorf("ledger: reading %d items of %s: %w", len(want), d.role(table), err)
 		}
 		items = append(items, out.Responses[table]...)
 		want = out.UnprocessedKeys[table].Keys
@@ -170,10 +178,10 @@ func (d *DynamoDB) get(ctx context.Context, table string, keys []item) (items, u
 			return items, nil, nil
 		}
 		if n == maxAttempts {
-			return items, want, fmt.Errorf("ledger: %d items of %s were still unprocessed after %d attempts", len(want), table, n)
+			return items, want, fmt.Errorf("ledger: %d items of %s were still unprocessed after %d attempts", len(want), d.role(table), n)
 		}
 		if err := d.pause(ctx, n); err != nil {
-			return items, want, fmt.Errorf("ledger: reading %d unprocessed items of %s: %w", len(want), table, err)
+			return items, want, fmt.Errorf("ledger: reading %d unprocessed items of %s: %w", len(want), d.role(table), err)
 		}
 	}
 }
@@ -222,7 +230,7 @@ func (d *DynamoDB) put(ctx context.Context, c *alert.Commit) (alert.CommitResult
 		return alert.CommitResult{Conflict: text(failed.Item, attrCommit) != c.ID}, nil
 	}
 	if err != nil {
-		return alert.CommitResult{}, fmt.Errorf("ledger: writing the state of series %s to %s: %w", c.Series, d.cfg.StateTable, err)
+		return alert.CommitResult{}, fmt.Errorf("ledger: writing the state: %w", err)
 	}
 	return alert.CommitResult{}, nil
 }
@@ -244,7 +252,7 @@ func (d *DynamoDB) transact(ctx context.Context, c *alert.Commit) (alert.CommitR
 			return result, nil
 		}
 		fail := func(err error) (alert.CommitResult, error) {
-			return alert.CommitResult{}, fmt.Errorf("ledger: committing series %s with %d alerts: %w", c.Series, len(alerts), err)
+			return alert.CommitResult{}, fmt.Errorf("ledger: committing the state with %d alerts: %w", len(alerts), err)
 		}
 		var canceled *types.TransactionCanceledException
 		if !errors.As(err, &canceled) {

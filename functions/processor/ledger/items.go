@@ -64,7 +64,7 @@ func (d *DynamoDB) parseState(it item) (alert.Snapshot, error) {
 	}
 	version, err := strconv.ParseInt(text(it, attrVersion), 10, 64)
 	if err != nil || version < 1 {
-		return alert.Snapshot{}, fmt.Errorf("attribute %s is %q, not a positive number", attrVersion, text(it, attrVersion))
+		return alert.Snapshot{}, fmt.Errorf("attribute %s is not a positive number", attrVersion)
 	}
 	s, err := alert.ParseSnapshot(data.Value)
 	if err != nil {
@@ -89,7 +89,7 @@ func integer(it item, name string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("attribute %s: %w", name, err)
+		return 0, fmt.Errorf("attribute %s is not a whole number", name) // strconv's error quotes it
 	}
 	return n, nil
 }
@@ -182,7 +182,7 @@ func parseRecord(it item) (alert.Record, error) {
 	var errs []error
 	keep := func(name string, err error) {
 		if err != nil {
-			errs = append(errs, fmt.Errorf("attribute %s: %w", name, err))
+			errs = append(errs, fmt.Errorf("attribute %s cannot be read: %T", name, err)) // its text quotes the attribute
 		}
 	}
 	whole := func(name string) int64 {

@@ -31,16 +31,16 @@ func checkCommit(c *alert.Commit) error {
 		limit++
 	}
 	if len(c.Alerts) > limit {
-		return fmt.Errorf("ledger: commit of %s holds %d alerts, the limit is %d: commit prefix by prefix", c.Series, len(c.Alerts), limit)
+		return fmt.Errorf("ledger: the commit holds %d alerts, the limit is %d: commit prefix by prefix", len(c.Alerts), limit)
 	}
 	if c.ID == "" || c.Series == "" {
-		return fmt.Errorf("ledger: a commit of series %q with id %q: both are required", c.Series, c.ID)
+		return fmt.Errorf("ledger: a commit without series or id: both are required")
 	}
 	seen := make(map[alert.Key]bool, len(c.Alerts))
 	for i := range c.Alerts {
 		k := c.Alerts[i].Key()
 		if seen[k] {
-			return fmt.Errorf("ledger: commit of %s holds the alert %s twice", c.Series, k.ID)
+			return fmt.Errorf("ledger: the commit holds the alert %s twice", k.ID)
 		}
 		seen[k] = true
 	}

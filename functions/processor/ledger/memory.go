@@ -55,7 +55,7 @@ func (m *Memory) ReadStates(ctx context.Context, series []string) (map[string]al
 		}
 		s, err := alert.ParseSnapshot(slices.Clone(st.data))
 		if err != nil {
-			bad[name] = fmt.Errorf("ledger: state of series %s: %w", name, err)
+			bad[name] = fmt.Errorf("ledger: the state: %w", err)
 			continue
 		}
 		s.Version, s.Due, s.Lag = st.version, st.due, st.lag
@@ -88,7 +88,7 @@ func (m *Memory) Commit(ctx context.Context, c alert.Commit) (alert.CommitResult
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
-		return alert.CommitResult{}, fmt.Errorf("ledger: committing series %s: %w", c.Series, err)
+		return alert.CommitResult{}, fmt.Errorf("ledger: committing the state: %w", err)
 	}
 	var result alert.CommitResult
 	if c.State != nil {

@@ -26,7 +26,7 @@ func (d *DynamoDB) DueSeries(ctx context.Context, now time.Time) iter.Seq2[alert
 			s := alert.DueSeries{Series: text(it, settings.StatePartitionKey)}
 			if err == nil {
 				if s.Due, err = parseDue(it); err != nil {
-					err = fmt.Errorf("ledger: series %s in %s: %w", s.Series, d.cfg.StateTable, err)
+					err = fmt.Errorf("ledger: a series in the state table: %w", err)
 				}
 			}
 			if !yield(s, err) || err != nil {
@@ -66,7 +66,7 @@ func (d *DynamoDB) query(ctx context.Context, q indexQuery, now time.Time) iter.
 			for {
 				out, err := d.api.Query(ctx, in)
 				if err != nil {
-					yield(nil, fmt.Errorf("ledger: reading index %s of %s: %w", q.index, q.table, err))
+					yield(nil, fmt.Errorf("ledger: reading index %s of %s: %w", q.index, d.role(q.table), err))
 					return
 				}
 				for _, it := range out.Items {

@@ -35,6 +35,7 @@ const (
 	feedMixed = `{"conditions":["0x20002020"],"source":"algoseek","sequence":1,"timestamp":"2013-10-10T08:21:30.199Z","venue":"Q","size":"100","id":"1","price":"13.99","symbol":"BAC","type":"trade"}`
 	feedQuote = `{"type":"quote","symbol":"IBM","timestamp":"2013-10-10T13:30:00.360Z","id":"1","sequence":1,"venue":"Q","source":"algoseek","bid":"182.70","bid_size":"500"}`
 	feedBar   = `{"type":"bar","symbol":"BTC-USD","interval":"1m","timestamp":"2016-10-07T00:00:00.000Z","open":"611.78","high":"611.91","low":"611.78","close":"611.9","volume":"1.13872","source":"coinbase"}`
+	mixed     = `{"timestamp":"2026-11-20T14:30:00Z","price":189.84,"symbol":"AAPL"}`
 	shortest  = `{"symbol":"AAPL","price":189.84,"timestamp":"2026-11-20T14:30:00Z"}`
 )
 
@@ -43,7 +44,7 @@ func BenchmarkDecode(b *testing.B) {
 		name, body string
 		events     int
 	}{
-		{"shortest", shortest, 1}, {"trade", feedTrade, 1}, {"trade any order", feedMixed, 1}, {"quote", feedQuote, 1}, {"bar", feedBar, 1},
+		{"shortest", shortest, 1}, {"shortest any order", mixed, 1}, {"shortest with blanks", spacedOut(shortest), 1}, {"trade", feedTrade, 1}, {"trade any order", feedMixed, 1}, {"quote", feedQuote, 1}, {"bar", feedBar, 1},
 		{"array of 100 shortest", "[" + strings.Repeat(shortest+",", 99) + shortest + "]", 100},
 		{"array of 100 trades", "[" + strings.Repeat(feedTrade+",", 99) + feedTrade + "]", 100},
 		{"100 lines of trades", strings.Repeat(feedTrade+"\n", 100), 100},

@@ -47,7 +47,30 @@ func Decode(dst []Event, body string, now time.Time, skew time.Duration) (events
 //
 // The events' strings alias body, but for those with escapes.
 func (l Limits) Decode(dst []Event, body string, now time.Time, skew time.Duration) (events []Event, refused []Refusal) {
-	d := decoder{s: body, limits: l, events: dst, latest: unixNano(now.Add(skew))}
+	latest := unixNano(now.Add(skew))
+	if len(body) >= 8 && len(body) <= l.MaxBytes && l.MaxEvents > 0 {
+		// One event alone needs nothing of the decoder.
+		n := len(dst)
+		dst = append(dst, Event{})
+		e := &dst[n]
+		u := usual{s: body, latest: latest}
+		if end := u.event(e, 0); end == len(body) || end == len(body)-1 && body[end] == '\n' {
+			e.Raw = body[:end]
+			return dst, nil
+		}
+		dst = dst[:n]
+	}
+	return l.decode(dst, body, latest)
+}
+
+func (l Limits) decode(dst []Event, body string, latest int64) (events []Event, refused []Refusal) {
+	d := decoder{s: body, limits: l, events: dst, latest: latest, usual: usual{s: body, latest: latest}}
+	d.body()
+	return d.events, d.refused
+}
+
+func (d *decoder) body() {
+	l, body := d.limits, d.s
 	start := d.space(0)
 	switch {
 	case len(body) > l.MaxBytes:
@@ -61,7 +84,6 @@ func (l Limits) Decode(dst []Event, body string, now time.Time, skew time.Durati
 	default:
 		d.byLine(start)
 	}
-	return d.events, d.refused
 }
 
 // unixNano is t's time in nanoseconds, or the nearest that an int64 has.
@@ -88,7 +110,8 @@ type decoder struct {
 	latest  int64
 	events  []Event
 	refused []Refusal
-	count   int // events so far, good and bad
+	count   int   // events so far, good and bad
+	usual   usual // without a text every event takes the general path
 
 	// Of the event at work:
 	broken fault // the syntax error that ended the scan
@@ -236,11 +259,18 @@ func (d *decoder) pretty(i int) bool {
 // event scans the value at s[i] into a new last element of d.events. If it cannot be followed to its end there is no new
 // element, and the result is -1.
 func (d *decoder) event(i int) int {
+	d.events = append(d.events, Event{})
+	e := &d.events[len(d.events)-1]
+	d.flaw.reason = ""
+	if len(d.usual.s) >= 8 {
+		if end := d.usual.event(e, i); end >= 0 {
+			return end
+		}
+		*e = Event{}
+	}
 	d.flaw, d.seen, d.nExtra = fault{}, 0, 0
 	d.faults = d.faults[:0]
 	d.extras = nil
-	d.events = append(d.events, Event{})
-	e := &d.events[len(d.events)-1]
 	if at(d.s, i) != '{' {
 		reason := typeFault(d.s, i)
 		if i = d.skip(i, 1); i >= 0 {

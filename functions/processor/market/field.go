@@ -149,7 +149,7 @@ func set(list ...field) (s fields) {
 	return s
 }
 
-func (s fields) has(f field) bool { return s>>f&1 != 0 }
+func (s fields) has(f field) bool { return s>>(f&31)&1 != 0 }
 
 var commonFields = set(fieldType, fieldSymbol, fieldSource, fieldTimestamp, fieldID, fieldVenue)
 

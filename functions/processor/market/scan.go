@@ -81,10 +81,8 @@ func (d *decoder) space(i int) int {
 // plainEnd is the index of the first byte from s[i] on that is not plain. It looks at eight bytes at a time: a byte's
 // highest bit ends up set in odd if the byte is not plain; above the lowest such byte the bits may lie.
 func plainEnd(s string, i int) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; i+8 <= len(s); i += 8 {
-		w := s[i : i+8]
-		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 | uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+		x := word(s, i)
 		quote, backslash := x^ones*'"', x^ones*'\\'
 		odd := (x | (x + ones) | (x - ones*' ') | (quote - ones) | (backslash - ones)) & highs
 		if odd != 0 {

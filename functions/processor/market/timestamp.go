@@ -92,6 +92,10 @@ func parseTime(s string) (ns int64, fault string) {
 	default:
 		return 0, "no Z or +hh:mm behind the seconds: " + form
 	}
+	const minSec = -9_214_560_000 // 1678-01-01T00:00:00Z; an offset leads out of the year that was sent
+	if sec < minSec {
+		return 0, "earlier than 1678 in UTC"
+	}
 	const maxSec, maxFrac = math.MaxInt64 / 1_000_000_000, math.MaxInt64 % 1_000_000_000
 	if sec > maxSec || sec == maxSec && frac > maxFrac {
 		return 0, "later than nanoseconds in 64 bits reach, April 2262"

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -80,6 +81,14 @@ func (s *SNS) Publish(ctx context.Context, records []alert.Record) []error {
 
 // publish makes one call for the entries of the batch and writes their errors into errs.
 func (s *SNS) publish(ctx context.Context, entries []types.PublishBatchRequestEntry, batch []int, errs []error) {
+	defer func() {
+		// In a goroutine a panic would end the process, and what it was raised with, which can quote the input, be logged.
+		if r := recover(); r != nil {
+			for _, i := range batch {
+				errs[i] = fmt.Errorf("notify: panic (%T) while publishing: %s", r, debug.Stack())
+			}
+		}
+	}()
 	in := &sns.PublishBatchInput{TopicArn: &s.TopicARN}
 	for _, i := range batch {
 		in.PublishBatchRequestEntries = append(in.PublishBatchRequestEntries, entries[i])

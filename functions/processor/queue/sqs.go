@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,6 +113,14 @@ func (s *SQS) sendAll(ctx context.Context, url, queue string, messages []outgoin
 }
 
 func (s *SQS) send(ctx context.Context, url, queue string, batch []outgoing) {
+	defer func() {
+		// In a goroutine a panic would end the process, and what it was raised with, which can quote the input, be logged.
+		if r := recover(); r != nil {
+			for i := range batch {
+				batch[i].err = fmt.Errorf("queue: panic (%T) while sending to %s: %s", r, queue, debug.Stack())
+			}
+		}
+	}()
 	in := &sqs.SendMessageBatchInput{QueueUrl: &url}
 	for i := range batch {
 		batch[i].entry.Id = aws.String(strconv.Itoa(i))

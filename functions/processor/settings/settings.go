@@ -137,8 +137,8 @@ type Settings struct {
 	Clock             Clock
 }
 
-// FromEnv reads the settings through getenv (os.Getenv). Its error names every variable that is missing or bad, its
-// value and what would be right.
+// FromEnv reads the settings through getenv (os.Getenv). Its error names every variable that is missing or bad and what
+// would be right, but not the value: it is logged, and a secret may be in the wrong place.
 func FromEnv(getenv func(string) string) (Settings, error) {
 	var errs []error
 	required := func(name string) string {
@@ -155,7 +155,7 @@ func FromEnv(getenv func(string) string) (Settings, error) {
 		}
 		d, err := time.ParseDuration(v)
 		if err != nil || d < min {
-			errs = append(errs, fmt.Errorf("%s is %q: give a duration of at least %s such as %s", name, v, min, def))
+			errs = append(errs, fmt.Errorf("%s is bad: give a duration of at least %s such as %s", name, min, def))
 		}
 		return d
 	}
@@ -182,14 +182,14 @@ func FromEnv(getenv func(string) string) (Settings, error) {
 		s.Delivery = Ordered
 	case Ordered, Unordered:
 	default:
-		errs = append(errs, fmt.Errorf("%s is %q: give %q or %q", EnvDelivery, string(s.Delivery), Ordered, Unordered))
+		errs = append(errs, fmt.Errorf("%s is bad: give %q or %q", EnvDelivery, Ordered, Unordered))
 	}
 	switch s.Clock {
 	case "":
 		s.Clock = ClockOn
 	case ClockOn, ClockOff:
 	default:
-		errs = append(errs, fmt.Errorf("%s is %q: give %q or %q", EnvClock, string(s.Clock), ClockOn, ClockOff))
+		errs = append(errs, fmt.Errorf("%s is bad: give %q or %q", EnvClock, ClockOn, ClockOff))
 	}
 	if s.RulesFile == "" {
 		s.RulesFile = DefaultRulesFile
@@ -197,7 +197,7 @@ func FromEnv(getenv func(string) string) (Settings, error) {
 	if v := getenv(EnvSeriesConcurrency); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 {
-			errs = append(errs, fmt.Errorf("%s is %q: give a whole number of at least 1", EnvSeriesConcurrency, v))
+			errs = append(errs, fmt.Errorf("%s is bad: give a whole number of at least 1", EnvSeriesConcurrency))
 		}
 		s.SeriesConcurrency = n
 	}

@@ -62,6 +62,9 @@ type cloud struct {
 	processes    int // that have not ended
 	idle         []*task
 
+	messages []message // what is sent
+	load     *Measured // of a measured load; nil: a scenario that is checked
+
 	calls, invocations, ids, tokens int
 	faults                          int // that struck a call or a process
 	sent                            []sent
@@ -92,6 +95,9 @@ func (e *environment) now() time.Time { return e.cloud.now.Add(e.skew) }
 // Write keeps the last line of metrics.
 func (e *environment) Write(line []byte) (int, error) {
 	e.metrics = slices.Clone(line)
+	if e.cloud.load != nil {
+		e.cloud.load.add(line)
+	}
 	return len(line), nil
 }
 
@@ -136,6 +142,7 @@ func newCloud(s Scenario, log func(string)) *cloud {
 		config.Order = w.random.IntN
 	}
 	w.market = must(w.sqs.CreateQueue(config))
+	w.messages = feed(&s)
 	w.mapping = simulate.Mapping{SQS: w.sqs, QueueURL: w.market, BatchSize: s.BatchSize, ReportBatchItemFailures: true}
 	return w
 }
@@ -227,7 +234,7 @@ func (w *cloud) acquire() *environment {
 	e.handler = must(ingest.New(ingest.Config{
 		Environment: "simulated", Delivery: w.scenario.Delivery, Engine: rules.engine, Ledger: store,
 		Notifier: &notify.SNS{API: c, TopicARN: w.topic}, Queue: queues, Timetable: store, Clocks: queues,
-		Timers: rules.timed, Metrics: e,
+		Timers: rules.timed, Swept: w.scenario.Seed%4 != 0, Metrics: e,
 		Now: e.now, Sleep: sleep, Jitter: w.jitter,
 		NewID: func() string { w.ids++; return fmt.Sprintf("%032d", w.ids) },
 		WithDeadline: func(ctx context.Context, at time.Time) (context.Context, context.CancelFunc) {
@@ -285,12 +292,9 @@ func (w *cloud) invoke(_ context.Context, payload []byte) ([]byte, error) {
 	}
 	var answer []byte
 	err := w.lambda(func(ctx context.Context, e *environment) error {
-		response, err := e.handler.Handle(ctx, records)
+		response, err := e.handler.HandleEvent(ctx, payload)
 		w.checkAnswer(e, records, response, err)
-		if err != nil {
-			return err
-		}
-		answer, err = json.Marshal(response)
+		answer = response.AppendJSON(nil)
 		return err
 	})
 	text, _, _ := strings.Cut(fmt.Sprint(err), "goroutine") // a panic's stack is never the same
@@ -358,7 +362,7 @@ func (w *cloud) tick() {
 }
 
 func (w *cloud) send() {
-	for _, m := range feed(&w.scenario) {
+	for _, m := range w.messages {
 		if m.after > 0 {
 			w.sleep(m.after)
 		}
@@ -376,6 +380,9 @@ func (w *cloud) send() {
 			must(w.sqs.SendMessage(context.Background(), in))
 			w.sent = append(w.sent, sent{m.origin, body, w.now})
 			w.note("sent %s", m.origin)
+			if w.load != nil {
+				w.load.sent[m.origin] = w.now
+			}
 			w.changed()
 		}
 	}
@@ -457,6 +464,12 @@ func (w *cloud) checkAnswer(e *environment, records []ingest.Record, response in
 			delete(acknowledged, r.OriginMessageID)
 			w.failedReturns++
 		}
+	}
+	if w.load != nil {
+		if err == nil {
+			w.load.done(acknowledged, w.now)
+		}
+		return
 	}
 	if err != nil {
 		w.failedReturns += len(records)

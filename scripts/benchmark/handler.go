@@ -1,0 +1,317 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/market-data-pipeline/functions/processor/settings"
+	"example.com/market-data-pipeline/scripts/benchmark/internal/endpoint"
+	"example.com/market-data-pipeline/scripts/benchmark/internal/function"
+)
+
+// awsLatency is what a call costs within a region: typical, not the best.
+var awsLatency = endpoint.Latency{DynamoDB: 5 * time.Millisecond, SNS: 20 * time.Millisecond, SQS: 5 * time.Millisecond}
+
+// environment is a Lambda function's: nothing of this process's own.
+func (b *bench) environment(base string, more ...string) []string {
+	return append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + b.work,
+		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_ACCESS_KEY_ID=benchmark", "AWS_SECRET_ACCESS_KEY=benchmark",
+		"AWS_ENDPOINT_URL=" + base, "AWS_EC2_METADATA_DISABLED=true", "AWS_LAMBDA_FUNCTION_NAME=benchmark", "NO_PROXY=127.0.0.1",
+		settings.EnvEnvironment + "=benchmark",
+		settings.EnvQueueURL + "=" + base + "/123456789012/market-data", settings.EnvRejectsQueueURL + "=" + base + "/123456789012/rejects",
+		settings.EnvAlertTopicARN + "=arn:aws:sns:us-east-1:123456789012:trading-alerts",
+	}, more...)
+}
+
+// The baselines. Names are part of table names.
+const (
+	plainGo       = "plain-Go"
+	pythonNaive   = "Python-naive"
+	pythonBatched = "Python-batched"
+)
+
+// contender is a Lambda function that is compared.
+type contender struct {
+	name    string
+	command []string
+	env     []string
+	// alertCalls is how many AWS calls, one after the other, an alert costs; 0 = they are batched.
+	alertCalls int
+}
+
+// ourFunction is the product's binary with the rules and settings.
+func (b *bench) ourFunction(name, rules string, delivery settings.Delivery) (contender, error) {
+	file := filepath.Join(b.work, name+".yaml")
+	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
+		return contender{}, err
+	}
+	return contender{name: name, command: []string{filepath.Join(b.bin, "bootstrap")},
+		env: []string{settings.EnvRulesFile + "=" + file, settings.EnvDelivery + "=" + string(delivery)}}, nil
+}
+
+// launch starts the contender with tables of its own.
+func (b *bench) launch(base string, c contender) (*function.Function, error) {
+	tables := []string{settings.EnvAlertsTable + "=market-alerts-" + c.name, settings.EnvStateTable + "=market-state-" + c.name}
+	return function.Launch(b.work, b.environment(base, append(tables, c.env...)...), c.command...)
+}
+
+func (b *bench) baselines() (c []contender) {
+	c = append(c, contender{name: plainGo, command: []string{filepath.Join(b.bin, "plain")}, alertCalls: 2})
+	if b.boto3 {
+		script := filepath.Join(b.root, "scripts/benchmark/peers/python/handler.py")
+		c = append(c, contender{name: pythonNaive, command: []string{b.python, script}, alertCalls: 2},
+			contender{name: pythonBatched, command: []string{b.python, script}, env: []string{"BASELINE=batched"}})
+	}
+	return c
+}
+
+// measured is one contender under one traffic.
+type measured struct {
+	times
+	awsWall  float64        // of an invocation with AWS's latency, ns; 0 = not measured
+	usage    endpoint.Usage // of all counted invocations together
+	counted  int            // invocations
+	logBytes float64        // of an invocation
+	maxRSS   int64
+}
+
+func (m *measured) per(n float64) float64 { return n / float64(m.counted) }
+
+// tooLong is how long one invocation with AWS's latency may be expected to take to be measured.
+const tooLong = 2 * time.Second
+
+// measure runs the contenders in turn under the traffic, and checks that each causes the alerts that it should.
+func (b *bench) measure(base string, contenders []contender, t traffic, realistic bool) ([]measured, error) {
+	out := make([]measured, len(contenders))
+	functions := make([]*function.Function, len(contenders))
+	defer func() {
+		for _, f := range functions {
+			if f != nil {
+				_ = f.Close()
+			}
+		}
+	}()
+	streams := make([]*stream, len(contenders))
+	begin := func(i int) error {
+		if functions[i] != nil {
+			_ = functions[i].Close()
+		}
+		var err error
+		functions[i], err = b.launch(base, contenders[i])
+		streams[i] = newStream(t)
+		return err
+	}
+	invoke := func(i int) racer {
+		return racer{contenders[i].name, func(n int) (s sample, err error) {
+			s.n = n
+			for range n {
+				payload := streams[i].next()
+				response, took, err := functions[i].Invoke(payload)
+				if err != nil {
+					return s, err
+				}
+				if !bytes.Contains(response, []byte("batchItemFailures")) || bytes.Contains(response, []byte("itemIdentifier")) {
+					_ = functions[i].Close()
+					return s, fmt.Errorf("it returned messages: %.200s: %.2000s", response, functions[i].Stderr())
+				}
+				s.wall, s.cpu = s.wall+took.Wall, s.cpu+took.CPU
+			}
+			return s, nil
+		}}
+	}
+	var racers []racer
+	for i := range contenders {
+		if err := begin(i); err != nil {
+			return nil, err
+		}
+		racers = append(racers, invoke(i))
+	}
+	// The first invocations fill pools and heaps; what they store is forgotten, but for the states of the product.
+	if err := endpoint.Reset(base, endpoint.Latency{}); err != nil {
+		return nil, err
+	}
+	for i := range racers {
+		if _, err := racers[i].run(2); err != nil {
+			return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
+		}
+	}
+	usages := make([]endpoint.Usage, len(racers))
+	for i, r := range racers {
+		counting := r.run
+		racers[i].run = func(n int) (sample, error) {
+			before, logged := streams[i].alerts(), functions[i].Logged()
+			if _, err := endpoint.Take(base); err != nil {
+				return sample{}, err
+			}
+			s, err := counting(n)
+			if err != nil {
+				return s, err
+			}
+			u, err := endpoint.Take(base)
+			if want := streams[i].alerts() - before; err == nil && (u.Notifications != want || u.Alerts != want) {
+				return s, fmt.Errorf("%d alerts stored and %d published, %d expected", u.Alerts, u.Notifications, want)
+			}
+			addUsage(&usages[i], u)
+			out[i].counted += n
+			out[i].logBytes += float64(functions[i].Logged() - logged)
+			return s, err
+		}
+	}
+	results, err := race(b.pace, racers)
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		out[i].times, out[i].usage = results[i], usages[i]
+		out[i].logBytes /= float64(out[i].counted)
+		if out[i].maxRSS, err = functions[i].MaxRSS(); err != nil {
+			return nil, err
+		}
+	}
+	if !realistic {
+		return out, nil
+	}
+	if err := endpoint.Reset(base, awsLatency); err != nil {
+		return nil, err
+	}
+	for i := range out {
+		if contenders[i].alertCalls > 0 && t.alertEvery > 0 &&
+			time.Duration(t.events()/t.alertEvery)*(awsLatency.DynamoDB+awsLatency.SNS) > tooLong {
+			continue
+		}
+		if err := begin(i); err != nil { // the states were forgotten
+			return nil, err
+		}
+		if _, err := invoke(i).run(1); err != nil {
+			return nil, err
+		}
+		var walls []float64
+		for spent := time.Duration(0); len(walls) < b.pace.rounds && (len(walls) == 0 || spent < b.pace.budget); {
+			s, err := invoke(i).run(1)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
+			}
+			spent += s.wall
+			walls = append(walls, float64(s.wall))
+		}
+		out[i].awsWall = median(walls)
+	}
+	return out, nil
+}
+
+func addUsage(to *endpoint.Usage, u endpoint.Usage) {
+	if to.Calls == nil {
+		to.Calls = map[string]int{}
+	}
+	for name, n := range u.Calls {
+		to.Calls[name] += n
+	}
+	to.ReadUnits += u.ReadUnits
+	to.StateWriteUnits += u.StateWriteUnits
+	to.AlertWriteUnits += u.AlertWriteUnits
+	to.Alerts += u.Alerts
+	to.Notifications += u.Notifications
+	to.PublishUnits += u.PublishUnits
+}
+
+// calls tells the AWS calls of an invocation, by operation.
+func (m *measured) calls() string {
+	var parts []string
+	for name, n := range m.usage.Calls {
+		parts = append(parts, fmt.Sprintf("%s %s", number(m.per(float64(n))), name))
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, ", ")
+}
+
+func rate(every int) string {
+	if every == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%g %%", 100/float64(every))
+}
+
+func (b *bench) handler() error {
+	base, err := b.startEndpoint()
+	if err != nil {
+		return err
+	}
+	shapes := []struct {
+		name     string
+		delivery settings.Delivery
+		traffic
+	}{
+		{"10 messages of 1", settings.Ordered, traffic{messages: 10, perEvent: 1, series: 10}},
+		{"1,000 messages of 1", settings.Unordered, traffic{messages: 1000, perEvent: 1, series: 100}},
+		{"10 messages of 500", settings.Ordered, traffic{messages: 10, perEvent: 500, series: 10}},
+	}
+	rates := []int{0, 1000, 100, 1}
+	if b.quick {
+		rates = []int{0, 100}
+	}
+	t := &table{Title: "Handler: one invocation, from the Lambda event to the response, by a process behind a Runtime API",
+		Columns: []string{"batch", "alerts", "function", "CPU ms", "(median)", "ns/event", "wall ms", "wall ms at AWS's latency", "max RSS MiB", "AWS calls", "CPU to ours"},
+		Notes: []string{
+			fmt.Sprintf("wall: a call takes %s. AWS's latency: DynamoDB %s, SNS %s a call. \"-\": one after the other it would take over %s.",
+				endpoint.LeastLatency, awsLatency.DynamoDB, awsLatency.SNS, tooLong),
+			"Every function stored and published exactly the alerts that the events cause. \"ours-history\" adds four rules with windows, so states are read and written; the baselines keep none."}}
+	for _, shape := range shapes {
+		for _, every := range rates {
+			plain, err := b.ourFunction("ours", levels, shape.delivery)
+			if err != nil {
+				return err
+			}
+			windows, err := b.ourFunction("ours-history", history, shape.delivery)
+			if err != nil {
+				return err
+			}
+			contenders := append([]contender{plain, windows}, b.baselines()...)
+			shape.alertEvery = every
+			results, err := b.measure(base, contenders, shape.traffic, true)
+			if err != nil {
+				return fmt.Errorf("%s, alerts %s: %w", shape.name, rate(every), err)
+			}
+			for i := range results {
+				m := &results[i]
+				wall := "-"
+				if m.awsWall > 0 {
+					wall = ms(m.awsWall)
+				}
+				t.add(shape.name, rate(every), contenders[i].name, ms(m.minCPU), ms(m.medCPU), number(m.minCPU/float64(shape.events())), ms(m.minWall), wall,
+					number(float64(m.maxRSS)/(1<<20)), m.calls(), ratio(m.minCPU/results[0].minCPU))
+				fact := fmt.Sprintf("handler/%s/%s/%s", shape.name, rate(every), contenders[i].name)
+				b.Facts[fact+"/cpu ms"], b.Facts[fact+"/rss MiB"] = m.minCPU/1e6, float64(m.maxRSS)/(1<<20)
+				b.Facts[fact+"/calls"] = m.per(float64(m.usage.Total()))
+			}
+		}
+	}
+	b.show(t)
+	inside := &table{Title: "Handler: one invocation without alerts in process, over a ledger in memory", Columns: []string{"batch", "rules", "CPU ms", "allocs", "allocs/event"}}
+	for _, shape := range shapes {
+		for _, set := range ruleSets {
+			shape.alertEvery = 0
+			operation, err := inMemoryHandler(set.rules, shape.traffic)
+			if err != nil {
+				return err
+			}
+			results, err := race(b.pace, []racer{inProcess("ours", operation)})
+			if err != nil {
+				return err
+			}
+			r := results[0]
+			inside.add(shape.name, set.name, ms(r.minCPU), number(r.allocs), number(r.allocs/float64(shape.events())))
+			b.Facts["handler/in process/"+shape.name+"/"+set.name+"/allocs"] = r.allocs
+		}
+	}
+	b.show(inside)
+	return nil
+}
