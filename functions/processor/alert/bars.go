@@ -141,6 +141,8 @@ const (
 	builderBytes = 1 + 10 + 10
 )
 
+func (b *builder) clear() { *b = builder{bars: b.bars[:0]} }
+
 func (b *builder) append(dst []byte) []byte {
 	dst = append(dst, flags(b.began))
 	dst = binary.AppendVarint(dst, b.time)
@@ -183,10 +185,8 @@ func (b *builder) decode(src []byte) error {
 		}
 		b.bars = append(b.bars, o)
 	}
-	if r.bad || len(r.b) > 0 || f > 1 || !b.began && len(b.bars) > 0 {
-		return errCorrupt
-	}
-	return nil
+	r.bad = r.bad || f > 1 || !b.began && len(b.bars) > 0
+	return r.end()
 }
 
 // starts remembers which of the last 64 starts of a vendor's bars were applied, by which revisions are recognised.
@@ -228,6 +228,8 @@ func (s *starts) apply(start int64) {
 	s.newest = start
 }
 
+func (s *starts) clear() { s.newest, s.applied = 0, 0 }
+
 func (s *starts) append(b []byte) []byte {
 	return binary.AppendUvarint(binary.AppendVarint(b, s.newest), s.applied)
 }
@@ -235,8 +237,6 @@ func (s *starts) append(b []byte) []byte {
 func (s *starts) decode(b []byte) error {
 	r := reader{b: b}
 	s.newest, s.applied = r.varint(), r.uvarint()
-	if r.bad || len(r.b) > 0 || s.applied != 0 && s.applied&1 == 0 {
-		return errCorrupt
-	}
-	return nil
+	r.bad = r.bad || s.applied != 0 && s.applied&1 == 0
+	return r.end()
 }

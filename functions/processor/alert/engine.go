@@ -308,7 +308,8 @@ func (p *Program) runTimers(s *State, e *market.Event, t int64, out []Alert) []A
 			b := s.book()
 			b.waits = false
 			s.x.quote(b)
-			out = p.evaluate(s, next.index, &origin{e.Symbol, e.Source, b.id, b.venue, b.time, b.time, b.sequence, b.hasSequence, b.price()}, out)
+			at := origin{symbol: e.Symbol, source: e.Source, quoted: b, time: b.time, start: b.time, sequence: b.sequence, hasSequence: b.hasSequence, price: b.price()}
+			out = p.evaluate(s, next.index, &at, out)
 		case barClose:
 			out = p.closeBar(s, next.index, e, out)
 		case holdEnd:
@@ -346,12 +347,13 @@ func (p *Program) closeBar(s *State, stream int, e *market.Event, out []Alert) [
 	}
 	o.values(&s.x)
 	end := plus(o.start, int64(p.streams[stream].interval))
-	return p.evaluate(s, stream, &origin{e.Symbol, e.Source, "", "", end, o.start, o.last.sequence, o.hasSequence, o.close}, out)
+	return p.evaluate(s, stream, &origin{symbol: e.Symbol, source: e.Source, time: end, start: o.start, sequence: o.last.sequence, hasSequence: o.hasSequence, price: o.close}, out)
 }
 
 // origin is the event that an alert names.
 type origin struct {
 	symbol, source, id, venue string
+	quoted                    *book // holds id and venue, nil = they are above
 	time                      int64
 	start                     int64 // of a bar its start, by which it belongs to a session; else the time
 	sequence                  int64
@@ -370,27 +372,43 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 			x.values[g] = gate.gap(at, spec.gap)
 		}
 	}
-	for _, i := range st.functions {
-		spec, f := &p.slots[i], s.functions[i]
-		if spec.gate >= 0 {
-			switch x.values[spec.gate] {
+	for i := range st.steps {
+		run := &st.steps[i]
+		f := &s.functions[run.function]
+		if run.gate >= 0 {
+			switch x.values[run.gate] {
 			case gateFirst:
 				f.reset()
 			case gateShut:
-				x.values[i] = math.NaN()
+				x.values[run.slot] = math.NaN()
 				continue
 			}
 		}
-		x.local = spec.local
-		for k, arg := range spec.def.args {
-			x.args[k] = arg(x)
+		if run.expressions {
+			x.local = run.local
 		}
-		x.values[i] = f.step(x.args[:len(spec.def.args)])
+		if len(run.args) == 1 {
+			x.values[run.slot] = f.step1(run.args[0].value(x))
+			continue
+		}
+		for k := range run.args {
+			x.args[k] = run.args[k].value(x)
+		}
+		x.values[run.slot] = f.step(x.args[:len(run.args)])
 	}
 	s.touched = s.touched || len(st.functions) > 0
 	evaluated := false
-	for _, i := range st.rules {
-		r, rs := p.rules[i], &s.rules[i]
+	for k := range st.checks {
+		c := &st.checks[k]
+		i, rs := c.rule, &s.rules[c.rule]
+		if rs.phase == armed && !c.inSession && at.time < c.expires {
+			// By far the most evaluations end here: not true, or not known, and nothing changes.
+			x.local = c.local
+			if !c.when(x) {
+				continue
+			}
+		}
+		r := p.rules[i]
 		open := p.open(s, i, at.start, at.time)
 		if rs.phase == waiting && (!open || p.hasLeft(s, i, at.start)) {
 			rs.move(left, at.time)
@@ -399,7 +417,7 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 		if !open {
 			continue
 		}
-		x.local = p.locals[i]
+		x.local = c.local
 		fires, changed := r.evaluate(rs, x, at.time)
 		evaluated = evaluated || rs.phase == waiting && !x.undefined
 		if fires {

@@ -25,7 +25,7 @@ type eval struct {
 	// that is evaluated: a rule is compiled once, for every program that it is part of.
 	values []float64
 	local  []int
-	args   [4]float64 // of the slot that steps
+	args   [maxArguments]float64 // of the slot that steps
 	// undefined is set when a number that is compared is NaN or infinite: the evaluation must have no effect.
 	undefined bool
 }
@@ -240,6 +240,15 @@ type node struct {
 
 	momentary bool // see condition
 	daily     bool // reads a value of the day
+
+	plain *argument // of a number that is a value of the event or a slot, nothing else
+}
+
+func (n *node) argument() argument {
+	if n.plain != nil {
+		return *n.plain
+	}
+	return argument{expression: n.number}
 }
 
 const (
@@ -385,7 +394,7 @@ func (c *compiler) identifier(n *ast.IdentifierNode) node {
 		if !ok {
 			return c.broken(numberType, name, n, "%q has no meaning on: %s, which has %s", name, kindNames[c.on], strings.Join(namesOn(c.on), ", "))
 		}
-		out := c.slot(slotDef{text: name, function: name, args: inputsOf(c.on, inputs[i:i+1]), daily: true, restarts: true})
+		out := c.slot(slotDef{text: name, definition: defined(name, 0, 0), args: inputsOf(c.on, inputs[i:i+1]), daily: true, restarts: true})
 		out.decimal = true
 		c.operand(out)
 		return out
@@ -408,7 +417,7 @@ func (c *compiler) identifier(n *ast.IdentifierNode) node {
 		out.str = func(x *eval) string { return x.texts[i] }
 		return out
 	}
-	out.number = func(x *eval) float64 { return x.numbers[i] }
+	out.number, out.plain = func(x *eval) float64 { return x.numbers[i] }, &argument{number: i}
 	c.operand(out)
 	return out
 }
@@ -550,11 +559,24 @@ func (c *compiler) comparison(n *ast.BinaryNode, a, b node) node {
 
 const textOrder = "texts have no order: compare them with == or !="
 
-// compareNumbers has closures of its own for the most common comparison, of something with a constant.
+// compareNumbers has closures of its own for the most common comparisons: of a value of the event, or of anything, with
+// a constant.
 func compareNumbers(operator string, a, b node) func(*eval) bool {
-	f, g := a.number, b.number
+	f, g, k := a.number, b.number, b.num
+	if b.constant && a.plain != nil && a.plain.number >= 0 {
+		i := a.plain.number
+		switch operator {
+		case "<":
+			return func(x *eval) bool { v := x.numbers[i]; return x.compared(v, k) && v < k }
+		case "<=":
+			return func(x *eval) bool { v := x.numbers[i]; return x.compared(v, k) && v <= k }
+		case ">":
+			return func(x *eval) bool { v := x.numbers[i]; return x.compared(v, k) && v > k }
+		case ">=":
+			return func(x *eval) bool { v := x.numbers[i]; return x.compared(v, k) && v >= k }
+		}
+	}
 	if b.constant {
-		k := b.num
 		switch operator {
 		case "<":
 			return func(x *eval) bool { v := f(x); return x.compared(v, k) && v < k }
@@ -696,13 +718,12 @@ func usage(name string) string {
 	return name + "(" + strings.Join(args, ", ") + ")"
 }
 
-func inputsOf(on market.Kind, names []string) []func(*eval) float64 {
-	fs := make([]func(*eval) float64, len(names))
+func inputsOf(on market.Kind, names []string) []argument {
+	args := make([]argument, len(names))
 	for i, name := range names {
-		k := valuesOn[on][name].index
-		fs[i] = func(x *eval) float64 { return x.numbers[k] }
+		args[i].number = valuesOn[on][name].index
 	}
-	return fs
+	return args
 }
 
 // historyCall turns a call of a function over past values into a slot of the rule.
@@ -724,7 +745,8 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 		c.fault(n, "%s() takes %d arguments, not %d: write %s", name, want, len(args), usage(name))
 		return broken
 	}
-	d := slotDef{function: name}
+	var d slotDef
+	length, factor := 0, 0.0
 	if h.inputs != nil {
 		inputs, ok := h.inputs[c.on]
 		if !ok {
@@ -746,14 +768,14 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 			c.mismatch(n, name, numberType, a)
 			bad = true
 		case i < h.series:
-			d.args, d.daily, constant = append(d.args, a.number), d.daily || a.daily, constant && a.constant
+			d.args, d.daily, constant = append(d.args, a.argument()), d.daily || a.daily, constant && a.constant
 		case i == h.series: // the length
-			if d.length = int(a.num); !a.constant || a.num != math.Trunc(a.num) || a.num < 1 || a.num > maxLength {
+			if length = int(a.num); !a.constant || a.num != math.Trunc(a.num) || a.num < 1 || a.num > maxLength {
 				c.fault(arg, "the length of %s is %s, but lengths are whole numbers from 1 to %d: write %s", name, a.text, maxLength, usage(name))
 				bad = true
 			}
 		default:
-			if d.factor = a.num; !a.constant || a.num <= 0 || a.num > maxFactor {
+			if factor = a.num; !a.constant || a.num <= 0 || a.num > maxFactor {
 				c.fault(arg, "the factor of %s is %s, but a factor is a number above 0, at most %d: write %s", name, a.text, int(maxFactor), usage(name))
 				bad = true
 			}
@@ -766,7 +788,7 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 		c.fault(n, "%s(%s) never changes: use a value, as in %s(%s)", name, strings.Join(texts, ", "), name, namesOn(c.on)[0])
 		return broken
 	}
-	d.text = name + "(" + strings.Join(texts, ", ") + ")"
+	d.text, d.definition = name+"("+strings.Join(texts, ", ")+")", defined(name, length, factor)
 	out := c.slot(d)
 	if h.series != 2 {
 		// The values of these are values that the feed sent.
@@ -786,14 +808,24 @@ func (c *compiler) crossing(slot, a, b node) node {
 			}
 		}
 	}
-	f, g, crossed := a.number, b.number, slot.number
+	// The slot has a value only where both lines are numbers.
+	crossed := slot.plain.slot
 	return node{typ: boolType, text: slot.text, binding: bindAtom, momentary: true, daily: slot.daily, boolean: func(x *eval) bool {
-		v := crossed(x)
-		return x.compared(f(x), g(x)) && x.compared(v, 1) && v == 1
+		v := x.values[x.local[crossed]]
+		return x.compared(v, 1) && v == 1
 	}}
 }
 
 const maxFactor = 1e6
+
+// defined is define for what the compiler has checked.
+func defined(name string, length int, factor float64) definition {
+	d, ok := define(name, length, factor)
+	if !ok {
+		panic("alert: no function " + name) // the tables of functions disagree
+	}
+	return d
+}
 
 // slot is the value of a slot of the rule, one for all calls of the same text.
 func (c *compiler) slot(d slotDef) node {
@@ -810,7 +842,8 @@ func (c *compiler) slot(d slotDef) node {
 		k = len(r.slots)
 		r.slots = append(r.slots, d)
 	}
-	return node{typ: numberType, text: d.text, binding: bindAtom, daily: d.daily, number: func(x *eval) float64 { return x.values[x.local[k]] }}
+	return node{typ: numberType, text: d.text, binding: bindAtom, daily: d.daily, plain: &argument{number: -1, slot: k},
+		number: func(x *eval) float64 { return x.values[x.local[k]] }}
 }
 
 // fold computes what is constant once, and refuses a constant that is no number (1/0): it would suspend the rule for ever.

@@ -103,8 +103,10 @@ func TestHistoryBatchesDoNotMatter(t *testing.T) {
 				} else if !bytes.Equal(stored, s.Append(nil)) {
 					t.Fatalf("an unchanged state has other bytes, after event %d", i)
 				}
-				s, err := p.Decode(stored)
-				if err != nil {
+				if rapid.Bool().Draw(t, "new memory") {
+					s = p.NewState()
+				}
+				if err := s.Decode(stored); err != nil {
 					t.Fatal(err)
 				}
 				return s

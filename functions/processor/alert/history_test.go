@@ -378,6 +378,7 @@ rules:
 		e := with(trade(float64(i), float64(100+i%7)), int64(i))
 		e.ID, e.Venue = ids[i%len(ids)], "Q"
 		q := with(quote(float64(i), 10, 11), int64(i))
+		q.ID = ids[i%2]
 		for _, e := range []*market.Event{&e, &q} {
 			if out, o := p.Step(s, e, nil); len(out) > 0 || o != Applied {
 				t.Fatal(out, o)
@@ -389,6 +390,24 @@ rules:
 	}
 	if n := testing.AllocsPerRun(2000, step); n != 0 {
 		t.Errorf("%v allocations per trade and quote, want none", n)
+	}
+	b := s.Append(nil)
+	other := p.NewState()
+	if n := testing.AllocsPerRun(200, func() {
+		if err := s.Decode(b); err != nil {
+			t.Fatal(err)
+		}
+		step()
+		b = s.Append(b[:0])
+		// Of another series, in the same memory.
+		if err := other.Decode(b); err != nil || other.Changed() {
+			t.Fatal(err)
+		}
+		if err := other.Decode(nil); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations per state that is read and written, want none", n)
 	}
 }
 

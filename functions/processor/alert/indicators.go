@@ -3,30 +3,58 @@ package alert
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 )
 
-// indicator is one function over past values, stepped once per evaluation event of its kind, never short-circuited.
-//
-// A step with an argument that is not a number (see maxArgument) returns NaN and changes nothing, as if the event had
-// not been: so a function of a function starts to warm up when its argument has, and a gap in the argument is skipped.
-//
-// The binary form holds what was observed, not what was computed from it: decoding computes that again in the same
-// order, and what follows is the same to the last bit. It is the same on all processors, too: no product is added to
-// anything without a conversion to float64, which forbids the compiler to fuse the two where the processor could.
-type indicator interface {
-	slot
-	// step returns the value after this event: NaN while it warms up and where it is undefined.
-	step(args []float64) float64
-	// reset makes the indicator as new.
-	reset()
-	// bytes is an upper bound of the length of the binary form.
-	bytes() int
-	// warmup is the number of steps until the first value.
-	warmup() int
+// operation is what a function over past values computes.
+type operation uint8
+
+const (
+	opPrev operation = iota
+	opChange
+	opROC
+	opSum
+	opSMA
+	opHighest
+	opLowest
+	opStdev
+	opZScore
+	opUpper
+	opLower
+	opEMA // and rma, which differs in its weight only
+	opRSI
+	opATR
+	opVWAP
+	opCrossover
+	opCrossunder
+
+	// The values of the day, in the order of dayValues.
+	opDayOpen
+	opDayHigh
+	opDayLow
+	opPrevClose
+)
+
+// windowed are the operations over a window of the last n numbers, with their names.
+var windowed = map[string]operation{
+	"prev": opPrev, "change": opChange, "roc": opROC, "sum": opSum, "sma": opSMA, "highest": opHighest, "lowest": opLowest,
+	"stdev": opStdev, "zscore": opZScore, "bb_upper": opUpper, "bb_lower": opLower,
+}
+
+// definition is a function over past values as a rule calls it.
+type definition struct {
+	op     operation
+	n      int     // length; 0 = has none
+	factor float64 // of the bands
+	keep   float64 // 1 - alpha of an average
+	// stride is how many numbers a window has per element: the value itself, then the aggregate of its rest.
+	stride int
+	words  int // the numbers that it keeps beside those in function
 }
 
 const (
-	maxLength = 1000
+	maxLength    = 1000
+	maxArguments = 4
 	// maxArgument is the largest magnitude of an argument; beyond, it counts as infinite. Within it no sum of squares of
 	// maxLength differences overflows, so no state ever holds an infinity.
 	maxArgument = 1e150
@@ -34,252 +62,421 @@ const (
 	maxAverage = 4 * maxArgument
 )
 
-// newIndicator returns the function of that name over n events, n = 0 for a function without length; k is the bands'
-// factor, ignored by others. It returns false if there is no such function or the numbers do not suit it. The arguments of
-// a step are high, low, close for atr; high, low, close, volume for vwap; a, b for crossover and crossunder, whose
-// value is 1 or 0; one number for all others.
-func newIndicator(name string, n int, k float64) (indicator, bool) {
-	i := newFunction(name, n, k)
-	if i == nil || math.IsNaN(k) || math.IsInf(k, 0) {
-		return nil, false
+// define returns the function of that name over n events, n = 0 for a function without length; factor is the bands', ignored
+// by others. It returns false if there is no such function or the numbers do not suit it.
+func define(name string, n int, factor float64) (definition, bool) {
+	d := definition{n: n, factor: factor}
+	if math.IsNaN(factor) || math.IsInf(factor, 0) {
+		return d, false
 	}
-	return guarded{i}, true
-}
-
-func newFunction(name string, n int, k float64) indicator {
 	if n == 0 {
 		switch name {
 		case "vwap":
-			return new(vwap)
+			d.op = opVWAP
 		case "crossover":
-			return new(cross)
+			d.op = opCrossover
 		case "crossunder":
-			return &cross{under: true}
+			d.op = opCrossunder
+		default:
+			i := slices.Index(dayValues[:], name)
+			d.op = opDayOpen + operation(i)
+			return d, i >= 0
 		}
+		return d, true
 	}
 	if n < 1 || n > maxLength {
-		return nil
+		return d, false
 	}
-	wilder := smoother{n: n, keep: float64(n-1) / float64(n)}
+	if op, ok := windowed[name]; ok {
+		d.op, d.stride = op, 1
+		switch {
+		case op >= opStdev || op == opSum || op == opSMA:
+			d.stride = 3
+		case op == opHighest || op == opLowest:
+			d.stride = 2
+		}
+		d.words = n * d.stride
+		return d, true
+	}
+	d.keep = float64(n-1) / float64(n)
 	switch name {
-	case "prev":
-		return newLagged(n, func(_, then float64) float64 { return then })
-	case "change":
-		return newLagged(n, func(now, then float64) float64 { return now - then })
-	case "roc":
-		return newLagged(n, func(now, then float64) float64 { return (now - then) / then * 100 })
-	case "sum":
-		return newWindow(n, func(t total, _ view) float64 { return t.hi })
-	case "sma":
-		return newWindow(n, func(t total, v view) float64 { return t.mean(v.n) })
-	case "highest":
-		return newWindow(n, func(h highest, _ view) float64 { return float64(h) })
-	case "lowest":
-		return newWindow(n, func(l lowest, _ view) float64 { return float64(l) })
-	case "stdev":
-		return newWindow(n, func(m moments, v view) float64 { return m.stdev(v) })
-	case "zscore":
-		return newWindow(n, func(m moments, v view) float64 {
-			// Twice relative to the origin: the difference to the mean itself would cancel. 0/0 where nothing moves.
-			return (v.x - v.origin - m.sum/v.n) / m.stdev(v)
-		})
-	case "bb_upper":
-		return newWindow(n, func(m moments, v view) float64 { return m.mean(v) + float64(k*m.stdev(v)) })
-	case "bb_lower":
-		return newWindow(n, func(m moments, v view) float64 { return m.mean(v) - float64(k*m.stdev(v)) })
 	case "ema":
-		return &smoother{n: n, keep: float64(n-1) / float64(n+1)}
+		d.op, d.keep = opEMA, float64(n-1)/float64(n+1)
 	case "rma":
-		return &wilder
+		d.op = opEMA
 	case "rsi":
-		return &rsi{gain: wilder, loss: wilder}
+		d.op, d.words = opRSI, 2
 	case "atr":
-		return &atr{trueRange: wilder}
+		d.op = opATR
+	default:
+		return d, false
 	}
-	return nil
+	return d, true
 }
 
-// guarded keeps from an indicator what is not a number, and from its users what is infinite.
-type guarded struct{ indicator }
+// warmup is the number of steps until the first value.
+func (d *definition) warmup() int {
+	switch d.op {
+	case opPrev, opChange, opROC, opRSI, opATR:
+		return d.n + 1
+	case opCrossover, opCrossunder:
+		return 2
+	case opVWAP, opDayOpen, opDayHigh, opDayLow, opPrevClose:
+		return 1
+	}
+	return d.n
+}
 
-func (g guarded) step(args []float64) float64 {
+// bytes is an upper bound of the length of the binary form.
+func (d *definition) bytes() int {
+	const average = 2 + 16
+	switch d.op {
+	case opEMA:
+		return average
+	case opRSI:
+		return 8 + 2*average
+	case opATR:
+		return 8 + average
+	case opCrossover, opCrossunder:
+		return 1
+	case opVWAP, opDayOpen, opDayHigh, opDayLow, opPrevClose:
+		return 16
+	}
+	return 2 + 8*d.n
+}
+
+// function is a function over past values with what it remembers of a series, stepped once per evaluation event of its
+// kind, never short-circuited. One plain struct serves all of them, so that those of a state lie behind one another, a
+// cache line each.
+//
+// A step with an argument that is not a number (see maxArgument) returns NaN and changes nothing, as if the event had
+// not been: so a function of a function starts to warm up when its argument has, and a gap in the argument is skipped.
+//
+// The binary form holds what was observed, not what was computed from it: decoding computes that again in the same
+// order, and what follows is the same to the last bit. It is the same on all processors, too: no product is added to
+// anything without a conversion to float64, which forbids the compiler to fuse the two where the processor could.
+//
+// # Windows
+//
+// Nothing is ever taken out of an aggregate, so nothing drifts and no outlier leaves a trace: the window is a block that
+// is overwritten by the next one, and what counts is the rest of the old block and the start of the new one. The
+// aggregates of all rests are computed when a block is complete, the start's grows: a step costs three additions of
+// aggregates on average, whatever the length.
+type function struct {
+	*definition
+	// words of a window are its values, each with the aggregate of the values from it to the block's last one. The
+	// aggregates are valid from at on, if full and not stale.
+	words []float64
+	count uint16 // averages: the values seen, at most n
+	at    uint16 // windows: the element that is replaced next, the oldest once the window is full
+	full  bool
+	stale bool // windows: read, the aggregates not yet computed
+	seen  bool // rsi, atr: there was an event before
+	stand standing
+
+	// origin: windows: the last value of the old block, or the very first one. rsi, atr: the last value or close.
+	origin float64
+	// Windows: the aggregate of the new block, if at > 0. Averages: the average, or while they warm up the sum of the values
+	// with what it lacks; of rsi gain and loss, whose sums lack what is in words. vwap: mean and volume. Values of the day:
+	// that of today and of the day before, NaN = none.
+	a, b float64
+}
+
+// step returns the value after this event: NaN while it warms up and where it is undefined. The arguments are high, low,
+// close for atr; high, low, close, volume for vwap; a, b for crossover and crossunder, whose value is 1 or 0; one number
+// for all others.
+func (f *function) step(args []float64) float64 {
+	if len(args) == 1 {
+		return f.step1(args[0])
+	}
 	for _, x := range args {
 		if !within(x, maxArgument) {
 			return math.NaN()
 		}
 	}
-	if y := g.indicator.step(args); !math.IsInf(y, 0) {
-		return y
+	switch f.op {
+	case opATR:
+		return f.atr(args[0], args[1], args[2])
+	case opVWAP:
+		return f.vwap(args[0], args[1], args[2], args[3])
 	}
-	return math.NaN()
+	return f.cross(args[0], args[1])
+}
+
+// step1 is step of a function of one argument.
+func (f *function) step1(x float64) float64 {
+	if !within(x, maxArgument) {
+		if f.op >= opDayOpen {
+			return f.day(x)
+		}
+		return math.NaN()
+	}
+	switch f.op {
+	case opPrev:
+		return f.lag(x)
+	case opChange:
+		then := f.lag(x)
+		return x - then
+	case opROC:
+		then := f.lag(x)
+		return finite((x - then) / then * 100)
+	case opSum:
+		t, full := f.total(x)
+		if !full {
+			return math.NaN()
+		}
+		return t.hi
+	case opSMA:
+		t, full := f.total(x)
+		if !full {
+			return math.NaN()
+		}
+		return t.mean(float64(f.n))
+	case opHighest, opLowest:
+		return f.extreme(x)
+	case opStdev, opZScore, opUpper, opLower:
+		m, full := f.moments(x)
+		if !full {
+			return math.NaN()
+		}
+		n := float64(f.n)
+		switch deviation := m.stdev(n); f.op {
+		case opZScore:
+			// Twice relative to the origin: the difference to the mean itself would cancel. 0/0 where nothing moves.
+			return finite((x - f.origin - m.sum/n) / deviation)
+		case opUpper:
+			return finite(f.origin + m.sum/n + float64(f.factor*deviation))
+		case opLower:
+			return finite(f.origin + m.sum/n - float64(f.factor*deviation))
+		default:
+			return finite(deviation)
+		}
+	case opEMA:
+		return f.smooth(x, &f.a, &f.b)
+	case opRSI:
+		return f.rsi(x)
+	}
+	return f.day(x)
+}
+
+// lag returns the value of n steps ago, NaN before.
+func (f *function) lag(x float64) float64 {
+	then := f.words[f.at]
+	if !f.full {
+		then = math.NaN()
+	}
+	f.words[f.at] = x
+	f.turn()
+	return then
+}
+
+// finite is NaN for an infinite number.
+func finite(y float64) float64 {
+	if y-y != 0 { // NaN and the infinities, and only they, do not cancel
+		return math.NaN()
+	}
+	return y
 }
 
 // within is false for NaN.
 func within(x, limit float64) bool { return math.Abs(x) <= limit }
 
-// ring holds the last len(values) numbers; values[at] is the next to be replaced, the oldest once it is full.
-type ring struct {
-	values []float64
-	at     int
-	full   bool
+// reset makes the function as new; a value of the day begins a new day.
+func (f *function) reset() {
+	if f.op < opDayOpen {
+		f.clear()
+		return
+	}
+	if f.op == opPrevClose && !math.IsNaN(f.a) {
+		f.b = f.a
+	}
+	f.a = math.NaN()
 }
 
-func (r *ring) push(x float64) (replaced float64) {
-	replaced = r.values[r.at]
-	r.values[r.at] = x
-	if r.at++; r.at == len(r.values) {
-		r.at, r.full = 0, true
+func (f *function) clear() {
+	*f = function{definition: f.definition, words: f.words}
+	if f.op >= opDayOpen {
+		f.a, f.b = math.NaN(), math.NaN()
 	}
-	return replaced
 }
 
-func (r *ring) reset()     { r.at, r.full = 0, false }
-func (r *ring) bytes() int { return 2 + 8*len(r.values) }
-
-// append writes the number of values, or, of a full ring, that and its position; then the values as they lie.
-func (r *ring) append(b []byte) []byte {
-	head, held := r.at, r.at
-	if r.full {
-		head, held = head+len(r.values), len(r.values)
+// turn moves on to the next element of the window, and tells whether a block is complete.
+func (f *function) turn() bool {
+	if f.at++; int(f.at) < f.n {
+		return false
 	}
-	return appendFloats(binary.BigEndian.AppendUint16(b, uint16(head)), r.values[:held]...)
+	f.at, f.full = 0, true
+	return true
 }
 
-func (r *ring) decode(b []byte) error {
-	r.reset()
-	in := reader{b: b}
-	head := in.uint16()
-	if head >= 2*len(r.values) {
-		return errCorrupt
+// begin is what every window does with its next value, before the aggregates. It tells whether a block is complete.
+func (f *function) begin(x float64) bool {
+	if f.stale {
+		f.refresh()
 	}
-	if r.at = head; head >= len(r.values) {
-		r.at, r.full = head-len(r.values), true
+	if f.at == 0 && !f.full {
+		f.origin = x
 	}
-	for i := range min(head, len(r.values)) {
-		r.values[i] = in.float(maxArgument)
+	f.words[int(f.at)*f.stride] = x
+	if !f.turn() {
+		return false
 	}
-	return in.end()
+	f.origin = x
+	return true
 }
 
-// lagged relates a value to the one n steps ago.
-type lagged struct {
-	ring
-	value func(now, then float64) float64
-}
-
-func newLagged(n int, value func(now, then float64) float64) *lagged {
-	return &lagged{ring{values: make([]float64, n)}, value}
-}
-
-func (l *lagged) warmup() int { return len(l.values) + 1 }
-
-func (l *lagged) step(args []float64) float64 {
-	full := l.full
-	if then := l.push(args[0]); full {
-		return l.value(args[0], then)
+// refresh computes the aggregates of a window that was read.
+func (f *function) refresh() {
+	f.stale = false
+	if !f.full && f.at == 0 {
+		return
 	}
-	return math.NaN()
-}
-
-// window is a function of an aggregate of the last n numbers. Nothing is ever taken out of an aggregate, so nothing
-// drifts and no outlier leaves a trace: the ring is a block that is overwritten by the next one, and the window is
-// the rest of the old block and the start of the new one. The aggregates of all rests are computed when a block is
-// complete, the start's grows: a step costs three additions of aggregates on average, whatever the length.
-type window[A aggregate[A]] struct {
-	ring
-	rests []A // rests[i], i >= at, is the aggregate of values[i:], if full
-	start A   // of values[:at], if at > 0
-	value func(A, view) float64
-}
-
-// aggregate is what a window knows of consecutive values.
-type aggregate[A any] interface {
-	// of is the aggregate of one value. It may count from the origin, which is one of the window's own values and the
-	// same for all aggregates that meet.
-	of(x, origin float64) A
-	// and is the aggregate of both.
-	and(A) A
-}
-
-// view is what else a window's function may see: its length, the latest value and the aggregate's origin.
-type view struct{ n, x, origin float64 }
-
-func newWindow[A aggregate[A]](n int, value func(A, view) float64) *window[A] {
-	return &window[A]{ring: ring{values: make([]float64, n)}, rests: make([]A, n), value: value}
-}
-
-func (w *window[A]) warmup() int { return len(w.values) }
-
-func (w *window[A]) step(args []float64) float64 {
-	w.push(args[0])
-	if w.at == 0 {
-		w.computeRests()
-	} else {
-		w.extendStart(w.at - 1)
+	f.origin = f.words[0]
+	if f.full {
+		f.origin = f.words[(f.n-1)*f.stride]
 	}
-	if !w.full {
-		return math.NaN()
-	}
-	a := w.rests[w.at]
-	if w.at > 0 {
-		a = a.and(w.start)
-	}
-	return w.value(a, view{float64(len(w.values)), args[0], w.origin()})
-}
-
-func (w *window[A]) decode(b []byte) error {
-	if err := w.ring.decode(b); err != nil {
-		return err
-	}
-	if w.full {
-		w.computeRests()
-	}
-	for i := range w.at {
-		w.extendStart(i)
-	}
-	return nil
-}
-
-// origin is the last value of the old block, or the very first one. It leaves the window when a block is complete.
-func (w *window[A]) origin() float64 {
-	if w.full {
-		return w.values[len(w.values)-1]
-	}
-	return w.values[0]
-}
-
-func (w *window[A]) computeRests() {
-	last, origin := len(w.values)-1, w.origin()
-	for i := last; i >= w.at; i-- {
-		w.rests[i] = w.start.of(w.values[i], origin)
-		if i < last {
-			w.rests[i] = w.rests[i].and(w.rests[i+1])
+	switch f.op {
+	case opSum, opSMA:
+		if f.full {
+			f.totalRests()
+		}
+		for i := range int(f.at) {
+			f.totalStart(i, f.words[i*f.stride])
+		}
+	case opHighest, opLowest:
+		if f.full {
+			f.extremeRests()
+		}
+		for i := range int(f.at) {
+			f.extremeStart(i, f.words[i*f.stride])
+		}
+	default:
+		if f.full {
+			f.momentRests()
+		}
+		for i := range int(f.at) {
+			f.momentStart(i, f.words[i*f.stride])
 		}
 	}
 }
 
-func (w *window[A]) extendStart(i int) {
-	one := w.start.of(w.values[i], w.origin())
-	if i > 0 {
-		one = w.start.and(one)
+func (f *function) total(x float64) (total, bool) {
+	if f.begin(x) {
+		f.totalRests()
+	} else {
+		f.totalStart(int(f.at)-1, x)
 	}
-	w.start = one
+	if !f.full {
+		return total{}, false
+	}
+	at := int(f.at) * 3
+	t := total{f.words[at+1], f.words[at+2]}
+	if f.at > 0 {
+		t = t.and(total{f.a, f.b})
+	}
+	return t, true
 }
 
-type highest float64
+func (f *function) totalRests() {
+	var t total
+	for i := f.n - 1; i >= int(f.at); i-- {
+		w := f.words[3*i : 3*i+3]
+		one := total{w[0], 0}
+		if i < f.n-1 {
+			one = one.and(t)
+		}
+		t = one
+		w[1], w[2] = t.hi, t.lo
+	}
+}
 
-func (highest) of(x, _ float64) highest     { return highest(x) }
-func (h highest) and(other highest) highest { return max(h, other) }
+func (f *function) totalStart(i int, x float64) {
+	t := total{x, 0}
+	if i > 0 {
+		t = total{f.a, f.b}.and(t)
+	}
+	f.a, f.b = t.hi, t.lo
+}
 
-type lowest float64
+func (f *function) moments(x float64) (moments, bool) {
+	if f.begin(x) {
+		f.momentRests()
+	} else {
+		f.momentStart(int(f.at)-1, x)
+	}
+	if !f.full {
+		return moments{}, false
+	}
+	at := int(f.at) * 3
+	m := moments{f.words[at+1], f.words[at+2]}
+	if f.at > 0 {
+		m = m.and(moments{f.a, f.b})
+	}
+	return m, true
+}
 
-func (lowest) of(x, _ float64) lowest    { return lowest(x) }
-func (l lowest) and(other lowest) lowest { return min(l, other) }
+func (f *function) momentRests() {
+	var m moments
+	for i := f.n - 1; i >= int(f.at); i-- {
+		w := f.words[3*i : 3*i+3]
+		one := momentsOf(w[0], f.origin)
+		if i < f.n-1 {
+			one = one.and(m)
+		}
+		m = one
+		w[1], w[2] = m.sum, m.squares
+	}
+}
+
+func (f *function) momentStart(i int, x float64) {
+	m := momentsOf(x, f.origin)
+	if i > 0 {
+		m = moments{f.a, f.b}.and(m)
+	}
+	f.a, f.b = m.sum, m.squares
+}
+
+func (f *function) extreme(x float64) float64 {
+	if f.begin(x) {
+		f.extremeRests()
+	} else {
+		f.extremeStart(int(f.at)-1, x)
+	}
+	if !f.full {
+		return math.NaN()
+	}
+	v := f.words[2*int(f.at)+1]
+	if f.at > 0 {
+		v = f.further(v, f.a)
+	}
+	return v
+}
+
+func (f *function) extremeRests() {
+	v := f.words[2*(f.n-1)]
+	for i := f.n - 1; i >= int(f.at); i-- {
+		v = f.further(f.words[2*i], v)
+		f.words[2*i+1] = v
+	}
+}
+
+func (f *function) extremeStart(i int, x float64) {
+	if i > 0 {
+		x = f.further(f.a, x)
+	}
+	f.a = x
+}
+
+// further is the higher of two for highest, the lower for lowest.
+func (f *function) further(a, b float64) float64 {
+	if f.op == opHighest {
+		return max(a, b)
+	}
+	return min(a, b)
+}
 
 // total is a sum of twice the precision of a float64: hi is the sum rounded, lo what that lacks.
 type total struct{ hi, lo float64 }
-
-func (total) of(x, _ float64) total { return total{x, 0} }
 
 // and adds after Knuth (TwoSum) and Dekker.
 func (t total) and(other total) total {
@@ -300,7 +497,7 @@ func (t total) mean(n float64) float64 {
 // squares is at most 2n+1 times that of the differences from the mean: no cancellation, and equal values give exactly 0.
 type moments struct{ sum, squares float64 }
 
-func (moments) of(x, origin float64) moments {
+func momentsOf(x, origin float64) moments {
 	d := x - origin
 	return moments{d, float64(d * d)}
 }
@@ -309,228 +506,86 @@ func (m moments) and(other moments) moments {
 	return moments{m.sum + other.sum, m.squares + other.squares}
 }
 
-func (m moments) mean(v view) float64 { return v.origin + m.sum/v.n }
-
-func (m moments) stdev(v view) float64 {
-	return math.Sqrt(max(0, m.squares-m.sum*m.sum/v.n) / v.n)
+func (m moments) stdev(n float64) float64 {
+	return math.Sqrt(max(0, m.squares-m.sum*m.sum/n) / n)
 }
 
-// smoother is an exponential average that starts with the mean of the first n values.
-type smoother struct {
-	n       int
-	keep    float64 // 1 - alpha
-	count   int     // of values seen, at most n
-	sum     total   // of the values, while count < n
-	average float64 // afterwards
-}
+func (f *function) warm() bool { return int(f.count) == f.n }
 
-func (s *smoother) warmup() int                 { return s.n }
-func (s *smoother) bytes() int                  { return 2 + 16 }
-func (s *smoother) reset()                      { s.count, s.sum = 0, total{} }
-func (s *smoother) step(args []float64) float64 { return s.smooth(args[0]) }
-
-func (s *smoother) warm() bool { return s.count == s.n }
-
-func (s *smoother) smooth(x float64) float64 {
-	if s.warm() {
-		s.average = x + float64((s.average-x)*s.keep)
-		return s.average
+// smooth is a step of an exponential average that starts with the mean of the first n values.
+func (f *function) smooth(x float64, average, lacks *float64) float64 {
+	if f.warm() {
+		*average = x + float64((*average-x)*f.keep)
+		return *average
 	}
-	s.count++
-	s.sum = s.sum.and(total{x, 0})
-	if !s.warm() {
+	f.count++
+	return f.gather(x, average, lacks)
+}
+
+// gather is a step of an average that warms up, by the count of this event.
+func (f *function) gather(x float64, average, lacks *float64) float64 {
+	t := total{*average, *lacks}.and(total{x, 0})
+	*average, *lacks = t.hi, t.lo
+	if !f.warm() {
 		return math.NaN()
 	}
-	s.average = s.sum.mean(float64(s.n))
-	return s.average
-}
-
-func (s *smoother) append(b []byte) []byte {
-	b = binary.BigEndian.AppendUint16(b, uint16(s.count))
-	switch s.count {
-	case 0:
-		return b
-	case s.n:
-		return appendFloats(b, s.average)
-	}
-	return appendFloats(b, s.sum.hi, s.sum.lo)
-}
-
-func (s *smoother) decode(b []byte) error {
-	in := reader{b: b}
-	s.read(&in)
-	return in.end()
-}
-
-func (s *smoother) read(in *reader) {
-	s.reset()
-	switch s.count = in.uint16(); {
-	case s.count == 0:
-	case s.count < s.n:
-		limit := float64(s.count) * maxAverage
-		s.sum = total{in.float(limit), in.float(limit)}
-		in.bad = in.bad || s.sum.hi+s.sum.lo != s.sum.hi
-	case s.count == s.n:
-		s.average = in.float(maxAverage)
-	default:
-		in.bad = true
-	}
-}
-
-// negative tells whether it holds what no average of numbers >= 0 can be.
-func (s *smoother) negative() bool { return s.sum.hi < 0 || s.warm() && s.average < 0 }
-
-type rsi struct {
-	seen       bool
-	last       float64
-	gain, loss smoother
+	*average, *lacks = t.mean(float64(f.n)), 0
+	return *average
 }
 
 // rsiFloor keeps the averages of a series that stands still out of the range where their ratio loses its digits. It is
 // below any real change by far more than a float64 can tell.
 const rsiFloor = 1e-280
 
-func (r *rsi) warmup() int { return r.gain.n + 1 }
-func (r *rsi) bytes() int  { return 8 + r.gain.bytes() + r.loss.bytes() }
-
-func (r *rsi) reset() {
-	r.seen = false
-	r.gain.reset()
-	r.loss.reset()
-}
-
-func (r *rsi) step(args []float64) float64 {
-	d := args[0] - r.last
-	r.last = args[0]
-	if !r.seen {
-		r.seen = true
+func (f *function) rsi(x float64) float64 {
+	d := x - f.origin
+	f.origin = x
+	if !f.seen {
+		f.seen = true
+		f.words[0], f.words[1] = 0, 0
 		return math.NaN()
 	}
-	if !(d == 0 && r.gain.warm() && r.gain.average+r.loss.average < rsiFloor) {
-		r.gain.smooth(max(d, 0))
-		r.loss.smooth(max(-d, 0))
+	if f.warm() {
+		if !(d == 0 && f.a+f.b < rsiFloor) {
+			gain, loss := max(d, 0), max(-d, 0)
+			f.a = gain + float64((f.a-gain)*f.keep)
+			f.b = loss + float64((f.b-loss)*f.keep)
+		}
+	} else {
+		f.count++
+		f.gather(max(d, 0), &f.a, &f.words[0])
+		f.gather(max(-d, 0), &f.b, &f.words[1])
+		if !f.warm() {
+			return math.NaN()
+		}
 	}
-	if !r.gain.warm() {
+	return 100 / (1 + f.b/f.a)
+}
+
+func (f *function) atr(high, low, last float64) float64 {
+	before := f.origin
+	f.origin = last
+	if !f.seen {
+		f.seen = true
 		return math.NaN()
 	}
-	return 100 / (1 + r.loss.average/r.gain.average)
-}
-
-// append writes nothing before the first value; otherwise that and the averages.
-func (r *rsi) append(b []byte) []byte {
-	if !r.seen {
-		return b
-	}
-	return r.loss.append(r.gain.append(appendFloats(b, r.last)))
-}
-
-func (r *rsi) decode(b []byte) error {
-	r.reset()
-	if len(b) == 0 {
-		return nil
-	}
-	in := reader{b: b}
-	r.seen, r.last = true, in.float(maxArgument)
-	r.gain.read(&in)
-	r.loss.read(&in)
-	if r.gain.count != r.loss.count || r.gain.negative() || r.loss.negative() {
-		return errCorrupt
-	}
-	return in.end()
-}
-
-type atr struct {
-	seen      bool
-	last      float64 // close
-	trueRange smoother
-}
-
-func (a *atr) warmup() int { return a.trueRange.n + 1 }
-func (a *atr) bytes() int  { return 8 + a.trueRange.bytes() }
-
-func (a *atr) reset() {
-	a.seen = false
-	a.trueRange.reset()
-}
-
-func (a *atr) step(args []float64) float64 {
-	high, low, last := args[0], args[1], a.last
-	a.last = args[2]
-	if !a.seen {
-		a.seen = true
-		return math.NaN()
-	}
-	return a.trueRange.smooth(max(high-low, math.Abs(high-last), math.Abs(low-last)))
-}
-
-// append writes nothing before the first bar; otherwise its close and the average.
-func (a *atr) append(b []byte) []byte {
-	if !a.seen {
-		return b
-	}
-	return a.trueRange.append(appendFloats(b, a.last))
-}
-
-func (a *atr) decode(b []byte) error {
-	a.reset()
-	if len(b) == 0 {
-		return nil
-	}
-	in := reader{b: b}
-	a.seen, a.last = true, in.float(maxArgument)
-	a.trueRange.read(&in)
-	if a.trueRange.negative() {
-		return errCorrupt
-	}
-	return in.end()
+	return f.smooth(max(high-low, math.Abs(high-before), math.Abs(low-before)), &f.a, &f.b)
 }
 
 // vwap is kept as a mean that every bar moves by its share of the volume: it stays within the bars' prices. Undefined
 // before the first volume.
-type vwap struct{ mean, volume float64 }
-
-func (v *vwap) warmup() int { return 1 }
-func (v *vwap) bytes() int  { return 16 }
-func (v *vwap) reset()      { *v = vwap{} }
-
-func (v *vwap) step(args []float64) float64 {
-	high, low, last, volume := args[0], args[1], args[2], args[3]
+func (f *function) vwap(high, low, last, volume float64) float64 {
 	if volume > 0 {
-		v.volume += volume
-		v.mean += float64(((high+low+last)/3 - v.mean) * (volume / v.volume))
+		f.b += volume
+		f.a += float64(((high+low+last)/3 - f.a) * (volume / f.b))
 	}
-	if v.volume == 0 {
+	if f.b == 0 {
 		return math.NaN()
 	}
-	return v.mean
+	return f.a
 }
 
-func (v *vwap) append(b []byte) []byte {
-	if v.volume == 0 {
-		return b
-	}
-	return appendFloats(b, v.mean, v.volume)
-}
-
-func (v *vwap) decode(b []byte) error {
-	v.reset()
-	if len(b) == 0 {
-		return nil
-	}
-	in := reader{b: b}
-	v.mean, v.volume = in.float(maxAverage), in.float(math.MaxFloat64)
-	if !(v.volume > 0) {
-		return errCorrupt
-	}
-	return in.end()
-}
-
-// cross remembers how the two stood at the last evaluation of both.
-type cross struct {
-	under  bool
-	before standing
-}
-
+// standing is how the two of a crossing stood at the last evaluation of both.
 type standing byte
 
 const (
@@ -540,22 +595,18 @@ const (
 	above
 )
 
-func (c *cross) warmup() int { return 2 }
-func (c *cross) bytes() int  { return 1 }
-func (c *cross) reset()      { c.before = unseen }
-
-func (c *cross) step(args []float64) float64 {
-	before, now, target := c.before, equal, above
-	switch a, b := args[0], args[1]; {
+func (f *function) cross(a, b float64) float64 {
+	before, now, target := f.stand, equal, above
+	switch {
 	case a < b:
 		now = below
 	case a > b:
 		now = above
 	}
-	if c.before = now; before == unseen {
+	if f.stand = now; before == unseen {
 		return math.NaN()
 	}
-	if c.under {
+	if f.op == opCrossunder {
 		target = below
 	}
 	if now == target && before != target {
@@ -564,23 +615,145 @@ func (c *cross) step(args []float64) float64 {
 	return 0
 }
 
-func (c *cross) append(b []byte) []byte {
-	if c.before == unseen {
-		return b
+// day steps a value of the day, which keeps its value over a number that is absent.
+func (f *function) day(x float64) float64 {
+	if !math.IsNaN(x) {
+		switch {
+		case math.IsNaN(f.a), f.op == opPrevClose:
+			f.a = x
+		case f.op == opDayHigh:
+			f.a = max(f.a, x)
+		case f.op == opDayLow:
+			f.a = min(f.a, x)
+		}
 	}
-	return append(b, byte(c.before))
+	if f.op == opPrevClose {
+		return f.b
+	}
+	return f.a
 }
 
-func (c *cross) decode(b []byte) error {
-	c.reset()
-	if len(b) == 0 {
-		return nil
+// append writes, of a window, the number of values, or, where it is full, that and its position; then the values as they
+// lie. Averages write the number of values seen, then average or sum. rsi and atr write the last value before that, and
+// nothing before the first; neither do vwap and crossings.
+func (f *function) append(b []byte) []byte {
+	switch f.op {
+	case opEMA:
+		return f.appendAverage(b, f.a, f.b)
+	case opRSI:
+		if !f.seen {
+			return b
+		}
+		return f.appendAverage(f.appendAverage(appendFloats(b, f.origin), f.a, f.words[0]), f.b, f.words[1])
+	case opATR:
+		if !f.seen {
+			return b
+		}
+		return f.appendAverage(appendFloats(b, f.origin), f.a, f.b)
+	case opVWAP:
+		if f.b == 0 {
+			return b
+		}
+		return appendFloats(b, f.a, f.b)
+	case opCrossover, opCrossunder:
+		if f.stand == unseen {
+			return b
+		}
+		return append(b, byte(f.stand))
+	case opDayOpen, opDayHigh, opDayLow, opPrevClose:
+		return appendFloat(appendFloat(b, f.a), f.b)
 	}
-	in := reader{b: b}
-	if c.before = standing(in.byte()); c.before == unseen || c.before > above {
+	head, held := int(f.at), int(f.at)
+	if f.full {
+		head, held = head+f.n, f.n
+	}
+	b = binary.BigEndian.AppendUint16(b, uint16(head))
+	for i := range held {
+		b = binary.BigEndian.AppendUint64(b, math.Float64bits(f.words[i*f.stride]))
+	}
+	return b
+}
+
+func (f *function) appendAverage(b []byte, average, lacks float64) []byte {
+	b = binary.BigEndian.AppendUint16(b, f.count)
+	switch {
+	case f.count == 0:
+		return b
+	case f.warm():
+		return appendFloats(b, average)
+	}
+	return appendFloats(b, average, lacks)
+}
+
+// decode is the inverse of append and returns an error for any other bytes.
+func (f *function) decode(b []byte) error {
+	f.clear()
+	r := reader{b: b}
+	switch f.op {
+	case opEMA:
+		f.count = f.readAverage(&r, &f.a, &f.b)
+		return r.end()
+	case opDayOpen, opDayHigh, opDayLow, opPrevClose:
+		f.a, f.b = math.Float64frombits(r.uint64()), math.Float64frombits(r.uint64())
+		return r.end()
+	case opRSI, opATR, opVWAP, opCrossover, opCrossunder:
+		if len(b) == 0 {
+			return nil
+		}
+	}
+	switch f.op {
+	case opRSI:
+		f.seen, f.origin = true, r.float(maxArgument)
+		f.count = f.readAverage(&r, &f.a, &f.words[0])
+		count := f.readAverage(&r, &f.b, &f.words[1])
+		r.bad = r.bad || f.count != count || f.a < 0 || f.b < 0
+	case opATR:
+		f.seen, f.origin = true, r.float(maxArgument)
+		f.count = f.readAverage(&r, &f.a, &f.b)
+		r.bad = r.bad || f.a < 0
+	case opVWAP:
+		f.a, f.b = r.float(maxAverage), r.float(math.MaxFloat64)
+		r.bad = r.bad || !(f.b > 0)
+	case opCrossover, opCrossunder:
+		f.stand = standing(r.byte())
+		r.bad = r.bad || f.stand == unseen || f.stand > above
+	default:
+		return f.readWindow(&r)
+	}
+	return r.end()
+}
+
+func (f *function) readWindow(r *reader) error {
+	head := r.uint16()
+	if head >= 2*f.n {
 		return errCorrupt
 	}
-	return in.end()
+	f.at = uint16(head)
+	if head >= f.n {
+		f.at, f.full = uint16(head-f.n), true
+	}
+	for i := range min(head, f.n) {
+		f.words[i*f.stride] = r.float(maxArgument)
+	}
+	f.stale = f.stride > 1
+	return r.end()
+}
+
+func (f *function) readAverage(r *reader, average, lacks *float64) (count uint16) {
+	n := r.uint16()
+	*average, *lacks = 0, 0
+	switch {
+	case n == 0:
+	case n < f.n:
+		limit := float64(n) * maxAverage
+		*average, *lacks = r.float(limit), r.float(limit)
+		r.bad = r.bad || *average+*lacks != *average
+	case n == f.n:
+		*average = r.float(maxAverage)
+	default:
+		r.bad = true
+	}
+	return uint16(n)
 }
 
 func appendFloats(b []byte, values ...float64) []byte {

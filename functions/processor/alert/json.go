@@ -27,6 +27,9 @@ func (r *rule) alert(rs *ruleState, x *eval, at *origin) Alert {
 		Time: at.time, Price: at.price, Value: at.price.Float(),
 		EventID: strings.Clone(at.id), Venue: strings.Clone(at.venue), Sequence: at.sequence, HasSeq: at.hasSequence,
 	}
+	if q := at.quoted; q != nil {
+		a.EventID, a.Venue = string(q.id), string(q.venue)
+	}
 	if first := r.condition.first; first != nil {
 		a.Value = first.of(x)
 	}

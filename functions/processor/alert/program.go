@@ -18,6 +18,8 @@ type Program struct {
 	slots   []slotSpec
 	streams []stream
 
+	functions, words int // how many a state has: slots that are functions, and numbers that those keep in windows
+
 	// Indices of streams; -1 = no rule watches it.
 	trade, quote, status int
 	bars, built          []int // a vendor's bars, bars built from trades
@@ -62,23 +64,42 @@ type stream struct {
 	gates     []int
 	functions []int // slots, each behind those that it reads
 	rules     []int
-	last      int // the slot of the last evaluation, -1 = no rule of the stream has a timer
+	steps     []step  // as functions
+	checks    []check // as rules
+	last      int     // the slot of the last evaluation, -1 = no rule of the stream has a timer
+}
+
+// step is a function of a stream with all that it needs to step.
+type step struct {
+	slot, function int // where the state's slots and functions hold it
+	gate           int // the slot of the gate that resets or shuts it, -1 = none
+	args           []argument
+	expressions    bool  // among the arguments
+	local          []int // where the values hold the slots of the rule that wrote them
+}
+
+// check is what most evaluations need of a rule.
+type check struct {
+	rule      int
+	when      func(*eval) bool
+	expires   int64
+	inSession bool  // the rule has a session
+	local     []int // where the values hold the rule's slots
 }
 
 // slotSpec declares a slot of a program. States of other rule sets that have a slot of the same definition share its
 // hash, so that an edit of the rules keeps every slot that did not change.
 type slotSpec struct {
 	hash  uint64
-	bytes int // upper bound of the binary form
-	make  func() slot
+	bytes int         // upper bound of the binary form
+	make  func() slot // nil of functions
 
 	session int   // of a day's gate: its session; else -1
 	gap     int64 // of a gap's gate: the longest silence
 
 	// Of a function:
-	def   *slotDef
-	local []int // where the values hold the slots of the rule that def is of
-	gate  int   // the slot of the gate that resets or shuts it, -1 = none
+	def      *slotDef
+	function int // where the state's functions hold it
 }
 
 func newProgram(rules []*rule, o Options) *Program {
@@ -129,12 +150,24 @@ func newProgram(rules []*rule, o Options) *Program {
 			if isNew {
 				st.gates = append(st.gates, gate)
 			}
-			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.indicator().bytes(), def: d, local: local, gate: gate, make: func() slot { return d.indicator() }})
+			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.bytes(), def: d, function: p.functions})
 			if isNew {
-				st.functions = append(st.functions, local[n])
+				run := step{slot: local[n], function: p.functions, gate: gate, args: slices.Clone(d.args), local: local}
+				for k := range run.args {
+					switch a := &run.args[k]; {
+					case a.expression != nil:
+						run.expressions = true
+					case a.number < 0:
+						a.slot = local[a.slot]
+					}
+				}
+				st.functions, st.steps = append(st.functions, local[n]), append(st.steps, run)
+				p.functions++
+				p.words += d.words
 			}
 		}
 		p.locals = append(p.locals, local)
+		st.checks = append(st.checks, check{rule: i, when: r.when, expires: r.expires, inSession: r.session != nil, local: local})
 	}
 	for k := range p.streams {
 		p.file(k)

@@ -1,10 +1,10 @@
 package alert
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"encoding/binary"
+	"slices"
 )
 
 // Status is how far the notification of a stored alert is.
@@ -111,7 +111,11 @@ var (
 
 // AppendSnapshot appends the binary form of s, without Version, Due and Lag, which the store keeps beside it.
 func AppendSnapshot(b []byte, s *Snapshot) []byte {
-	b = append(b, snapshotFormat)
+	size := 1 + 2*binary.MaxVarintLen64 + len(s.Delivered)*(16+5) + len(s.Engine)
+	for i := range s.Hints {
+		size += 16 + 2 + len(s.Hints[i].AlertID)
+	}
+	b = append(slices.Grow(b, size), snapshotFormat)
 	b = binary.AppendUvarint(b, uint64(len(s.Delivered)))
 	for i := range s.Delivered {
 		b = append(b, s.Delivered[i].Message[:]...)
@@ -136,7 +140,11 @@ func ParseSnapshot(b []byte) (Snapshot, error) {
 		return s, fmt.Errorf("snapshot: format %d, this code reads %d: %w", b[0], snapshotFormat, ErrNewer)
 	}
 	r := snapshotReader{b: b[1:], bad: b[0] < snapshotFormat}
-	for n := r.count(17); n > 0; n-- {
+	n := r.count(17)
+	if n > 0 {
+		s.Delivered = make([]Delivered, 0, n)
+	}
+	for ; n > 0; n-- {
 		s.Delivered = append(s.Delivered, Delivered{Message: r.message(), Next: int(min(r.uvarint(), uint64(Whole)))})
 	}
 	for n := r.count(17); n > 0; n-- {

@@ -154,7 +154,7 @@ func (p *Program) footprint() Footprint {
 	for k := range p.streams {
 		for _, i := range p.streams[k].functions {
 			spec := &p.slots[i]
-			f.Slots = append(f.Slots, SlotInfo{Text: spec.def.text, On: p.streams[k].text(), WarmUp: spec.def.indicator().warmup(), Bytes: slotHeadBytes + spec.bytes})
+			f.Slots = append(f.Slots, SlotInfo{Text: spec.def.text, On: p.streams[k].text(), WarmUp: spec.def.warmup(), Bytes: slotHeadBytes + spec.bytes})
 		}
 	}
 	f.WriteUnits = (f.Bytes + deliveryBytes + writeUnit - 1) / writeUnit

@@ -10,79 +10,34 @@ import (
 // slotDef is a call of a function over past values, as a rule writes it. Calls of equal text in rules of the same kind
 // of evaluation share one slot of a series' state.
 type slotDef struct {
-	text     string // canonical
-	hash     uint64
-	function string
-	length   int
-	factor   float64
-	args     []func(*eval) float64
+	text string // canonical
+	hash uint64
+	definition
+	args []argument
 	// daily slots read a value of the day: they step inside the session only, and have no value outside. Those that
 	// restart hold a value of the day themselves: they begin anew with each session, and max_gap does not touch them.
 	daily, restarts bool
 }
 
-func (d *slotDef) indicator() indicator {
-	for i, name := range dayValues {
-		if name == d.function {
-			return &dayValue{what: i, today: math.NaN(), before: math.NaN()}
-		}
+// argument is an argument of a function over past values: an expression, or one of the values that need none.
+type argument struct {
+	expression func(*eval) float64 // nil: a plain value
+	number     int                 // the event's; -1: a slot's
+	slot       int                 // of the rule; in a program where eval.values hold it
+}
+
+func (a *argument) value(x *eval) float64 {
+	switch {
+	case a.expression != nil:
+		return a.expression(x)
+	case a.number >= 0:
+		return x.numbers[a.number]
 	}
-	in, ok := newIndicator(d.function, d.length, d.factor)
-	if !ok {
-		panic("alert: no function " + d.function) // the table of functions and newIndicator disagree
-	}
-	return in
+	return x.values[a.slot]
 }
 
 // dayValues are the names of the day's values.
 var dayValues = [...]string{"day_open", "day_high", "day_low", "prev_close"}
-
-// dayValue is one of dayValues. It keeps its value over a number that is absent.
-type dayValue struct {
-	what          int     // index in dayValues
-	today, before float64 // NaN = none
-}
-
-func (d *dayValue) step(args []float64) float64 {
-	if x := args[0]; !math.IsNaN(x) {
-		switch {
-		case math.IsNaN(d.today), d.what == 3:
-			d.today = x
-		case d.what == 1:
-			d.today = max(d.today, x)
-		case d.what == 2:
-			d.today = min(d.today, x)
-		}
-	}
-	if d.what == 3 {
-		return d.before
-	}
-	return d.today
-}
-
-// reset begins a new day.
-func (d *dayValue) reset() {
-	if d.what == 3 && !math.IsNaN(d.today) {
-		d.before = d.today
-	}
-	d.today = math.NaN()
-}
-
-func (d *dayValue) bytes() int  { return 16 }
-func (d *dayValue) warmup() int { return 1 }
-
-func (d *dayValue) append(b []byte) []byte {
-	return appendFloat(appendFloat(b, d.today), d.before)
-}
-
-func (d *dayValue) decode(b []byte) error {
-	r := reader{b: b}
-	d.today, d.before = math.Float64frombits(r.uint64()), math.Float64frombits(r.uint64())
-	if r.bad || len(r.b) > 0 {
-		return errCorrupt
-	}
-	return nil
-}
 
 // appendFloat writes one form for all NaNs, whose bits differ between processors.
 func appendFloat(b []byte, v float64) []byte {
@@ -99,6 +54,8 @@ type instant struct {
 	at    int64
 }
 
+func (i *instant) clear() { *i = instant{} }
+
 func (i *instant) append(b []byte) []byte {
 	return binary.AppendVarint(append(b, flags(i.known)), i.at)
 }
@@ -107,10 +64,8 @@ func (i *instant) decode(b []byte) error {
 	r := reader{b: b}
 	f := r.byte()
 	i.known, i.at = f != 0, r.varint()
-	if r.bad || len(r.b) > 0 || f > 1 {
-		return errCorrupt
-	}
-	return nil
+	r.bad = r.bad || f > 1
+	return r.end()
 }
 
 // What a gate's value says of the evaluation that runs.
@@ -169,8 +124,11 @@ func (l *last) save(x *eval, at *origin) {
 	functions := l.program.streams[l.stream].functions
 	l.waits, l.origin = true, *at
 	copy(l.numbers, x.numbers[:])
-	l.origin.symbol, l.origin.source, l.origin.id, l.origin.venue = "", "", "", ""
+	l.origin.symbol, l.origin.source, l.origin.id, l.origin.venue, l.origin.quoted = "", "", "", "", nil
 	l.id, l.venue = append(l.id[:0], at.id...), append(l.venue[:0], at.venue...)
+	if q := at.quoted; q != nil {
+		l.id, l.venue = append(l.id, q.id...), append(l.venue, q.venue...)
+	}
 	for i := range l.texts {
 		l.texts[i] = append(l.texts[i][:0], x.texts[i]...)
 	}
@@ -210,6 +168,15 @@ func (l *last) bytes() int {
 	return 1 + 3*10 + 2 + (2+len(l.texts))*(2+maxText) + 8*len(l.numbers) + 3 + 16*len(l.program.streams[l.stream].functions)
 }
 
+func (l *last) clear() {
+	l.waits, l.origin = false, origin{}
+	l.id, l.venue, l.values = l.id[:0], l.venue[:0], l.values[:0]
+	clear(l.numbers)
+	for i := range l.texts {
+		l.texts[i] = l.texts[i][:0]
+	}
+}
+
 func (l *last) append(b []byte) []byte {
 	if !l.waits {
 		return append(b, 0)
@@ -218,9 +185,9 @@ func (l *last) append(b []byte) []byte {
 	for _, v := range []int64{l.time, l.sequence, int64(l.price)} {
 		b = binary.AppendVarint(b, v)
 	}
-	b = appendText(appendText(b, string(l.id)), string(l.venue))
+	b = appendText(appendText(b, l.id), l.venue)
 	for i := range l.texts {
-		b = appendText(b, string(l.texts[i]))
+		b = appendText(b, l.texts[i])
 	}
 	for _, v := range l.numbers {
 		b = appendFloat(b, v)
@@ -243,17 +210,17 @@ func (l *last) decode(b []byte) error {
 	l.waits, l.hasSequence = true, f&2 != 0
 	l.time, l.sequence, l.price = r.varint(), r.varint(), market.Decimal(r.varint())
 	l.start = l.time
-	l.id, l.venue = append(l.id, r.bytes()...), append(l.venue, r.bytes()...)
+	l.id, l.venue = append(l.id[:0], r.bytes()...), append(l.venue[:0], r.bytes()...)
 	for i := range l.texts {
-		l.texts[i] = append(l.texts[i], r.bytes()...)
+		l.texts[i] = append(l.texts[i][:0], r.bytes()...)
 	}
 	for i := range l.numbers {
 		l.numbers[i] = math.Float64frombits(r.uint64())
 	}
 	functions := l.program.streams[l.stream].functions
-	l.values = make([]float64, len(functions))
-	for k := range l.values {
-		l.values[k] = math.NaN()
+	l.values = l.values[:0]
+	for range functions {
+		l.values = append(l.values, math.NaN())
 	}
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		h, v := r.uint64(), math.Float64frombits(r.uint64())

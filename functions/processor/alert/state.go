@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/market-data-pipeline/functions/processor/market"
@@ -20,11 +19,13 @@ type State struct {
 	slots   []slot      // as Program.slots
 	rules   []ruleState // as Program.rules
 
-	functions []indicator // as slots, nil where that is no function
+	// functions are the slots that are functions, and words what they keep: each in one piece of memory.
+	functions []function
 
 	// Of the step that runs, not part of the state.
 	touched bool
 	x       eval
+	decoded []bool // as slots, while they are read
 	spans   []span // as Program.sessions: that of the last time asked for
 }
 
@@ -45,19 +46,42 @@ type slot interface {
 	// append appends the binary form; decode is its inverse and returns an error for any other bytes.
 	append(b []byte) []byte
 	decode(b []byte) error
+	// clear makes the slot as new.
+	clear()
 }
 
 // NewState is the state of a series that was never seen.
 func (p *Program) NewState() *State {
 	s := &State{program: p, slots: make([]slot, len(p.slots)), rules: make([]ruleState, len(p.rules)),
-		functions: make([]indicator, len(p.slots)), spans: make([]span, len(p.sessions))}
+		functions: make([]function, p.functions), spans: make([]span, len(p.sessions)), decoded: make([]bool, len(p.slots))}
 	s.x.values = make([]float64, len(p.slots))
+	words := make([]float64, p.words)
 	for i := range p.slots {
-		s.slots[i] = p.slots[i].make()
-		s.functions[i], _ = s.slots[i].(indicator)
+		spec := &p.slots[i]
+		if spec.def == nil {
+			s.slots[i] = spec.make()
+			continue
+		}
+		f := &s.functions[spec.function]
+		f.definition = &spec.def.definition
+		f.words, words = words[:f.definition.words:f.definition.words], words[f.definition.words:]
+		s.slots[i] = f
+	}
+	s.Clear()
+	return s
+}
+
+// Clear makes s the state of a series that was never seen.
+func (s *State) Clear() {
+	s.changed, s.marks = false, s.marks[:0]
+	for _, slot := range s.slots {
+		slot.clear()
+	}
+	clear(s.rules)
+	s.x.numbers, s.x.texts = [numberCount]float64{}, [textCount]string{}
+	for i := range s.x.values {
 		s.x.values[i] = math.NaN()
 	}
-	return s
 }
 
 // Changed tells whether the state holds something since NewState or Decode that must be written.
@@ -76,8 +100,16 @@ func (s *State) span(session int, t int64) *span {
 
 // mark returns the mark of the event's kind, nil if it has none.
 func (s *State) mark(e *market.Event) *mark {
+	interval := time.Duration(0)
+	if e.Kind == market.Bar {
+		interval = e.Interval
+	}
+	return s.markOf(e.Kind, interval)
+}
+
+func (s *State) markOf(kind market.Kind, interval time.Duration) *mark {
 	for i := range s.marks {
-		if m := &s.marks[i]; m.kind == e.Kind && (e.Kind != market.Bar || m.interval == e.Interval) {
+		if m := &s.marks[i]; m.kind == kind && m.interval == interval {
 			return m
 		}
 	}
@@ -115,7 +147,7 @@ type book struct {
 	hasSequence bool
 	time        int64 // of the last quote applied, as all below
 	sequence    int64
-	id, venue   string
+	id, venue   []byte
 }
 
 func (b *book) seen() bool { return b.hasBid || b.hasAsk }
@@ -129,12 +161,7 @@ func (b *book) apply(e *market.Event) {
 	}
 	b.waits, b.time, b.sequence, b.hasSequence = true, e.Time, e.Sequence, e.HasSeq
 	// The event's strings belong to its message.
-	if b.id != e.ID {
-		b.id = strings.Clone(e.ID)
-	}
-	if b.venue != e.Venue {
-		b.venue = strings.Clone(e.Venue)
-	}
+	b.id, b.venue = append(b.id[:0], e.ID...), append(b.venue[:0], e.Venue...)
 }
 
 // price is the price of a quote's alert: the mid, or the one side there is.
@@ -166,6 +193,8 @@ func flags(set ...bool) (f byte) {
 	return f
 }
 
+func (b *book) clear() { *b = book{id: b.id[:0], venue: b.venue[:0]} }
+
 func (b *book) append(dst []byte) []byte {
 	dst = append(dst, flags(b.hasBid, b.hasAsk, b.waits, b.hasSequence))
 	for _, d := range []market.Decimal{b.bid, b.ask, b.bidSize, b.askSize} {
@@ -184,15 +213,15 @@ func (b *book) decode(src []byte) error {
 		*d = market.Decimal(r.varint())
 	}
 	b.time, b.sequence = r.varint(), r.varint()
-	b.id, b.venue = r.text(), r.text()
-	if r.bad || len(r.b) > 0 || f >= bookHasSequence<<1 {
+	b.id, b.venue = append(b.id[:0], r.bytes()...), append(b.venue[:0], r.bytes()...)
+	if r.bad = r.bad || f >= bookHasSequence<<1; r.end() != nil {
 		return errCorrupt
 	}
 	b.hasBid, b.hasAsk, b.waits, b.hasSequence = f&bookHasBid != 0, f&bookHasAsk != 0, f&bookWaits != 0, f&bookHasSequence != 0
 	return nil
 }
 
-func appendText(b []byte, s string) []byte {
+func appendText[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
@@ -223,11 +252,16 @@ func (s *State) Append(b []byte) []byte {
 	for i := range s.slots {
 		b = binary.BigEndian.AppendUint64(b, s.program.slots[i].hash)
 		// The length is known afterwards, and goes in front.
+		b = append(b, 0)
 		from := len(b)
 		b = s.slots[i].append(b)
-		var length [binary.MaxVarintLen64]byte
-		n := binary.PutUvarint(length[:], uint64(len(b)-from))
-		b = slices.Insert(b, from, length[:n]...)
+		if n := len(b) - from; n < 1<<7 {
+			b[from-1] = byte(n)
+		} else {
+			var length [binary.MaxVarintLen64]byte
+			b = slices.Insert(b, from, length[1:binary.PutUvarint(length[:], uint64(n))]...)
+			copy(b[from-1:], length[:1])
+		}
 	}
 	n := 0
 	for i := range s.rules {
@@ -251,31 +285,51 @@ func (s *State) Append(b []byte) []byte {
 	return b
 }
 
-// Decode reads what State.Append wrote, for any rule set, and never panics, whatever the bytes. No bytes are a new
-// state. The error is ErrNewer for a state that newer code wrote (leave it alone), ErrOlder for one of a format that
-// is no longer read (start with NewState, and count it), or another for a corrupt one.
+// Decode returns a new state with what State.Append wrote; see State.Decode. With an error there is no state.
+func (p *Program) Decode(b []byte) (*State, error) {
+	s := p.NewState()
+	if err := s.Decode(b); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Decode replaces all that s holds by what State.Append wrote, for any rule set, and never panics, whatever the bytes.
+// It keeps none of them, and reuses the memory of s. No bytes are a new state. The error is ErrNewer for a state that newer
+// code wrote (leave it alone), ErrOlder for one of a format that is no longer read (start with a new state, and count it), or
+// another for a corrupt one; s then is a new state.
 //
 // A rule that was edited in what fires it (expr, reset, for, on ...) is armed again, but keeps its last firing time, so its cooldown holds. The
 // states of rules and slots that the program does not have are dropped: while old and new code run side by side, each
 // forgets what only the other has, so a rule added by the new code may fire once more until the old code is gone.
-func (p *Program) Decode(b []byte) (*State, error) {
-	s := p.NewState()
+func (s *State) Decode(b []byte) error {
+	s.Clear()
+	err := s.read(b)
+	if err != nil {
+		s.Clear()
+	}
+	return err
+}
+
+// read is Decode into a new state.
+func (s *State) read(b []byte) error {
 	if len(b) == 0 {
-		return s, nil
+		return nil
 	}
 	switch format := b[0]; {
 	case format > stateFormat:
-		return nil, fmt.Errorf("state: format %d, this code reads %d: %w", format, stateFormat, ErrNewer)
+		return fmt.Errorf("state: format %d, this code reads %d: %w", format, stateFormat, ErrNewer)
 	case format < stateFormat:
-		return nil, fmt.Errorf("state: format %d, this code reads %d: %w", format, stateFormat, ErrOlder)
+		return fmt.Errorf("state: format %d, this code reads %d: %w", format, stateFormat, ErrOlder)
 	}
+	p := s.program
 	r := reader{b: b[1:]}
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		head := r.byte()
 		m := mark{kind: market.Kind(head >> 1), hasSequence: head&1 != 0, interval: time.Duration(r.uvarint())}
 		m.time, m.sequence = r.varint(), r.varint()
 		if m.kind >= market.Clock || m.interval < 0 || m.interval > 0 != (m.kind == market.Bar) || len(s.marks) >= maxMarks ||
-			s.mark(&market.Event{Kind: m.kind, Interval: m.interval}) != nil {
+			s.markOf(m.kind, m.interval) != nil {
 			r.bad = true
 		}
 		if r.bad {
@@ -283,19 +337,19 @@ func (p *Program) Decode(b []byte) (*State, error) {
 		}
 		s.marks = append(s.marks, m)
 	}
-	decoded := make([]bool, len(p.slots))
+	clear(s.decoded)
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		h, body := r.uint64(), r.bytes()
 		i, ok := p.bySlot[h]
 		if !ok {
 			continue
 		}
-		if decoded[i] {
-			return nil, fmt.Errorf("state: slot %d twice: %w", i, errCorrupt)
+		if s.decoded[i] {
+			return fmt.Errorf("state: slot %d twice: %w", i, errCorrupt)
 		}
-		decoded[i] = true
+		s.decoded[i] = true
 		if err := s.slots[i].decode(body); err != nil {
-			return nil, fmt.Errorf("state: slot %d: %w", i, err)
+			return fmt.Errorf("state: slot %d: %w", i, err)
 		}
 	}
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
@@ -314,9 +368,9 @@ func (p *Program) Decode(b []byte) (*State, error) {
 		}
 	}
 	if r.bad || len(r.b) > 0 {
-		return nil, fmt.Errorf("state: %w", errCorrupt)
+		return fmt.Errorf("state: %w", errCorrupt)
 	}
-	return s, nil
+	return nil
 }
 
 // reader reads binary forms. After anything missing it is bad, empty, and reads zeros: a loop over a number of elements
@@ -366,5 +420,3 @@ func (r *reader) varint() int64 {
 }
 
 func (r *reader) bytes() []byte { return r.take(r.uvarint()) }
-
-func (r *reader) text() string { return string(r.bytes()) }

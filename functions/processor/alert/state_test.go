@@ -106,6 +106,10 @@ func TestDecodeRefuses(t *testing.T) {
 			if s, err := p.Decode(tc.b); !errors.Is(err, tc.want) || s != nil {
 				t.Errorf("Decode = %v, %v, want %v", s, err, tc.want)
 			}
+			s := usedState(t, p)
+			if err := s.Decode(tc.b); !errors.Is(err, tc.want) || s.Changed() || !bytes.Equal(s.Append(nil), p.NewState().Append(nil)) {
+				t.Errorf("a used state: %v, holds %+v; want %v and a new state", err, s, tc.want)
+			}
 		})
 	}
 	for n := 1; n < len(good); n++ {

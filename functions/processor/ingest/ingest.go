@@ -4,6 +4,9 @@ package ingest
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -95,7 +98,10 @@ type Config struct {
 }
 
 // Handler processes batches. It is safe for concurrent use and keeps nothing between batches.
-type Handler struct{ cfg Config }
+type Handler struct {
+	cfg         Config
+	environment []byte // as JSON
+}
 
 // New checks cfg and fills in its defaults.
 func New(cfg Config) (*Handler, error) {
@@ -138,7 +144,12 @@ func New(cfg Config) (*Handler, error) {
 		cfg.Jitter = func(max time.Duration) time.Duration { return rand.N(max) }
 	}
 	if cfg.NewID == nil {
-		cfg.NewID = func() string { return fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()) }
+		cfg.NewID = func() string {
+			var id [16]byte
+			binary.BigEndian.PutUint64(id[:8], rand.Uint64())
+			binary.BigEndian.PutUint64(id[8:], rand.Uint64())
+			return hex.EncodeToString(id[:])
+		}
 	}
 	if cfg.WithDeadline == nil {
 		cfg.WithDeadline = context.WithDeadline
@@ -146,7 +157,8 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.Parallel == nil {
 		cfg.Parallel = func(n int, f func(int)) { parallel(n, cfg.SeriesConcurrency, f) }
 	}
-	return &Handler{cfg: cfg}, errors.Join(errs...)
+	environment, err := json.Marshal(cfg.Environment)
+	return &Handler{cfg, environment}, errors.Join(append(errs, err)...)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

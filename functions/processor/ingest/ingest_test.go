@@ -989,6 +989,61 @@ func TestMetricsLine(t *testing.T) {
 	}
 }
 
+// The line is JSON whatever the environment is called, also without latencies and with several.
+func TestMetricsLineIsJSON(t *testing.T) {
+	w := newWorld(t, "rules:\n  - {alert: High, expr: price > 100, cooldown: 0s, reset: price < 90}\n", settings.Ordered)
+	w.config.Environment = "a\"b\\\n<é>"
+	w.configure()
+	for _, tc := range []struct {
+		body string
+		want []int64
+	}{
+		{trade("AAPL", 50, 0, 1), nil},
+		{trade("AAPL", 101, 1, 2) + "\n" + trade("AAPL", 50, 2, 3) + "\n" + trade("AAPL", 101, 3, 4), []int64{30*60*1000 - 1000, 30*60*1000 - 3000}},
+	} {
+		w.metrics.Reset()
+		w.mustHandle(nil, msg(fmt.Sprint("m", len(tc.body)), "g", tc.body))
+		var line struct {
+			Environment         string
+			EventsReceived      int
+			EventToAlertLatency []int64
+		}
+		if err := json.Unmarshal(w.metrics.Bytes(), &line); err != nil {
+			t.Fatalf("%v in %s", err, &w.metrics)
+		}
+		if line.Environment != w.config.Environment || line.EventsReceived != 1+strings.Count(tc.body, "\n") || !cmp.Equal(line.EventToAlertLatency, tc.want) {
+			t.Errorf("%+v in %s, want latencies %v", line, &w.metrics, tc.want)
+		}
+		if text := w.metrics.String(); strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") || strings.Contains(text, "EventToAlertLatency") != (tc.want != nil) {
+			t.Errorf("line %q", text)
+		}
+	}
+}
+
+// Identities are found alike among few messages and among many, in one batch, across batches, and beside those stored.
+func TestIdentitiesOfManyMessages(t *testing.T) {
+	for _, n := range []int{3, 16, 17, 40, 400} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			w := newWorld(t, "rules:\n  - {alert: Many, expr: \"sum(price, 1) > 0\", reset: \"sum(price, 1) > 0\", cooldown: 0s}\n", settings.Unordered)
+			var batch, twice []ingest.Record
+			for i := range n {
+				m := msg(fmt.Sprint("m", i), "", trade("AAPL", 101, 0, i+1))
+				batch, twice = append(batch, m), append(twice, m, m)
+			}
+			w.mustHandle(nil, twice...)
+			fired := len(w.published)
+			if fired != (n+1)/2 {
+				t.Errorf("%d alerts of %d messages that came twice, want one of every second", fired, n)
+			}
+			w.mustHandle(nil, batch[max(0, n-10):]...) // some are surely kept
+			w.mustHandle(nil, batch[n-1])
+			if len(w.published) != fired {
+				t.Errorf("%d alerts after a repetition of the batch, want %d", len(w.published), fired)
+			}
+		})
+	}
+}
+
 func TestParseEvent(t *testing.T) {
 	const event = `{"Records":[{"messageId":"m","receiptHandle":"h","body":"{}","attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"1795530600123",
 	"ApproximateFirstReceiveTimestamp":"1795530600456","MessageGroupId":"g","SenderId":"x"},"messageAttributes":{"format":{"stringValue":"canonical","dataType":"String"},

@@ -25,6 +25,7 @@ type invocation struct {
 	series   []*series
 	outbox   []entry
 	count    counters
+	scratch  scratch
 }
 
 // entry is an alert that this invocation has the right to publish.
@@ -122,7 +123,8 @@ func (inv *invocation) run(work, publish, end phase) {
 			case p.commit.State == nil && len(p.late) == 0:
 				inv.applied(s, p)
 			default:
-				planned, plans = append(planned, s), append(plans, p)
+				kept := *p
+				planned, plans = append(planned, s), append(plans, &kept)
 			}
 		}
 		inv.dropSettledHints(work, planned, plans)
@@ -220,12 +222,15 @@ func (inv *invocation) settleHinted(ctx phase, fresh []*series) {
 			continue
 		}
 		symbol := s.parts[0].events[0].Symbol
+		byID := make(map[alert.MessageID][]int, len(s.parts)) // one identity may come twice in a batch
+		for _, p := range s.parts {
+			id := inv.messages[p.message].id
+			byID[id] = append(byID[id], p.message)
+		}
 		for _, h := range s.snap.Hints {
-			for _, p := range s.parts {
-				if inv.messages[p.message].id == h.Message {
-					k := alert.Key{Symbol: symbol, ID: h.AlertID}
-					all, keys = append(all, hinted{s, p.message, k}), append(keys, k)
-				}
+			for _, message := range byID[h.Message] {
+				k := alert.Key{Symbol: symbol, ID: h.AlertID}
+				all, keys = append(all, hinted{s, message, k}), append(keys, k)
 			}
 		}
 	}

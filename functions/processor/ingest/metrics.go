@@ -1,8 +1,8 @@
 package ingest
 
 import (
-	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/settings"
@@ -26,15 +26,10 @@ func (c *counters) published(r *alert.Record) {
 	}
 }
 
-type metric struct {
-	Name string
-	Unit string
-}
-
 // writeMetrics writes the batch's metrics as one line of CloudWatch's Embedded Metric Format.
 func (inv *invocation) writeMetrics() error {
 	c := &inv.count
-	values := []struct {
+	values := [...]struct {
 		name string
 		n    int
 	}{
@@ -45,27 +40,35 @@ func (inv *invocation) writeMetrics() error {
 		{settings.MetricStateConflicts, c.stateConflicts}, {settings.MetricStatesRewarmed, c.statesRewarmed},
 		{settings.MetricPendingExpired, c.pendingExpired}, {settings.MetricClocksSent, c.clocksSent},
 	}
-	line := map[string]any{settings.MetricsDimension: inv.cfg.Environment}
-	var metrics []metric
-	for _, v := range values {
-		line[v.name] = v.n
-		metrics = append(metrics, metric{v.name, "Count"})
+	b := make([]byte, 0, 2048)
+	b = append(strconv.AppendInt(append(b, `{"_aws":{"Timestamp":`...), inv.start.UnixMilli(), 10), `,"CloudWatchMetrics":[{"Namespace":"`...)
+	b = append(b, settings.MetricsNamespace+`","Dimensions":[["`+settings.MetricsDimension+`"]],"Metrics":[`...)
+	for i, v := range values {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, `{"Name":"`...), v.name...), `","Unit":"Count"}`...)
 	}
 	if len(c.latencies) > 0 {
-		line[settings.MetricEventToAlert] = c.latencies
-		metrics = append(metrics, metric{settings.MetricEventToAlert, "Milliseconds"})
+		b = append(b, `,{"Name":"`+settings.MetricEventToAlert+`","Unit":"Milliseconds"}`...)
 	}
-	line["_aws"] = map[string]any{
-		"Timestamp": inv.start.UnixMilli(),
-		"CloudWatchMetrics": []map[string]any{{
-			"Namespace": settings.MetricsNamespace, "Dimensions": [][]string{{settings.MetricsDimension}}, "Metrics": metrics,
-		}},
+	b = append(append(b, `]}]},"`+settings.MetricsDimension+`":`...), inv.environment...)
+	for _, v := range values {
+		b = append(append(append(b, `,"`...), v.name...), `":`...)
+		b = strconv.AppendInt(b, int64(v.n), 10)
 	}
-	b, err := json.Marshal(line)
-	if err != nil {
-		return fmt.Errorf("ingest: encoding metrics: %w", err)
+	for i, ms := range c.latencies {
+		if i == 0 {
+			b = append(b, `,"`+settings.MetricEventToAlert+`":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, ms, 10)
 	}
-	if _, err = inv.cfg.Metrics.Write(append(b, '\n')); err != nil {
+	if len(c.latencies) > 0 {
+		b = append(b, ']')
+	}
+	if _, err := inv.cfg.Metrics.Write(append(b, "}\n"...)); err != nil {
 		return fmt.Errorf("ingest: writing metrics: %w", err)
 	}
 	return nil

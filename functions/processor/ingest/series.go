@@ -71,7 +71,8 @@ func recordBytes(a *alert.Alert) int {
 }
 
 // plan steps the series over its next events, as many as one commit can hold. It changes neither series nor snapshot, so
-// that it can be made again after a lost race. A plan without a State is over all events that are left.
+// that it can be made again after a lost race. A plan without a State is over all events that are left. The plan is valid until
+// the next one is made.
 func (inv *invocation) plan(s *series) (*plan, error) {
 	limit := s.limit
 	for {
@@ -93,19 +94,16 @@ func (inv *invocation) plan(s *series) (*plan, error) {
 // step plans over at most limit events (0 = all). again, where it is not 0, is the lower limit with which the alerts fit
 // into one commit.
 func (inv *invocation) step(s *series, limit int) (p *plan, again int, err error) {
-	p = &plan{causes: map[string]int{}, next: s.next, from: s.from}
-	state := s.program.NewState()
-	if len(s.snap.Engine) > 0 {
-		state, err = s.program.Decode(s.snap.Engine)
-		if errors.Is(err, alert.ErrOlder) {
-			state, err, p.rewarmed = s.program.NewState(), nil, true
-		}
-		if err != nil {
-			return nil, 0, err
-		}
+	p = &inv.scratch.plan
+	*p = plan{next: s.next, from: s.from}
+	state := inv.state(s.program)
+	if err = state.Decode(s.snap.Engine); errors.Is(err, alert.ErrOlder) {
+		p.rewarmed = true
+	} else if err != nil {
+		return nil, 0, err
 	}
-	delivered := slices.Clone(s.snap.Delivered)
-	find := finder(delivered, len(s.parts))
+	delivered := &inv.scratch.delivered
+	delivered.begin(s.snap.Delivered, len(s.parts)-s.next)
 	var fired []alert.Alert
 	var firedBy []int
 	bytes := 0
@@ -118,17 +116,10 @@ parts:
 			continue
 		}
 		m := &inv.messages[pt.message]
-		mark := find(delivered, m.id)
+		mark := delivered.find(m.id)
 		from := 0
 		if mark >= 0 {
-			from = delivered[mark].Next
-		}
-		progress := func(next int) {
-			if mark < 0 {
-				mark = len(delivered)
-				delivered = append(delivered, alert.Delivered{Message: m.id})
-			}
-			delivered[mark].Next = next
+			from = delivered.list[mark].Next
 		}
 		for i := p.from; i < len(pt.events); i++ {
 			e := &pt.events[i]
@@ -162,9 +153,9 @@ parts:
 					p.late = append(p.late, inv.rejected(m, e.Raw, market.LateRetry, int(e.Index)))
 				}
 			}
-			progress(int(e.Index) + 1)
+			mark = delivered.set(mark, m.id, int(e.Index)+1)
 		}
-		progress(alert.Whole)
+		delivered.set(mark, m.id, alert.Whole)
 		p.from = 0
 	}
 	due, moved := inv.due(s.snap.Due, state, last)
@@ -174,6 +165,9 @@ parts:
 
 	records := make([]alert.Record, len(fired))
 	hints := slices.DeleteFunc(slices.Clone(s.snap.Hints), func(h alert.Hint) bool { return s.settled[h.AlertID] })
+	if len(fired) > 0 {
+		p.causes = make(map[string]int, len(fired))
+	}
 	for i := range fired {
 		m := &inv.messages[firedBy[i]]
 		records[i] = alert.Record{Alert: fired[i], Times: alert.Times{Received: m.receivedAt(), Stored: inv.start.UnixMilli()}, Status: alert.Muted}
@@ -187,31 +181,88 @@ parts:
 		n := min(len(records)-alert.MaxCommitAlerts, alert.MaxCommitAlerts)
 		p.surplus, records = append(p.surplus, records[:n]), records[n:]
 	}
+	inv.scratch.engine = state.Append(inv.scratch.engine[:0])
 	p.commit = alert.Commit{ID: inv.cfg.NewID(), Series: s.key, Alerts: records, State: &alert.Snapshot{
-		Version: s.snap.Version, Delivered: inv.keep(delivered, hints), Hints: hints, Engine: state.Append(nil),
+		Version: s.snap.Version, Delivered: slices.Clone(inv.keep(delivered.list, hints)), Hints: hints, Engine: slices.Clone(inv.scratch.engine),
 		Due: due, Lag: last.lag,
 	}}
 	return p, 0, nil
 }
 
-// finder returns a search for a message's place in a list of deliveries that only grows at its end, by about as many as
-// more says. Where they are many it remembers them: each search would else walk through all.
-func finder(delivered []alert.Delivered, more int) func([]alert.Delivered, alert.MessageID) int {
-	if len(delivered)+more <= 4*keepOrdered {
-		return func(delivered []alert.Delivered, id alert.MessageID) int {
-			return slices.IndexFunc(delivered, func(d alert.Delivered) bool { return d.Message == id })
+// scratch is memory that the steps of an invocation reuse: they come one after the other.
+type scratch struct {
+	states    map[*alert.Program]*alert.State
+	plan      plan // of the step that runs
+	engine    []byte
+	delivered delivered
+}
+
+// maxStates bounds the memory for states where many programs watch the series of a batch.
+const maxStates = 64
+
+// state is a state of the program for the step that runs. It holds whatever was in it.
+func (inv *invocation) state(p *alert.Program) *alert.State {
+	s := inv.scratch.states[p]
+	if s == nil {
+		s = p.NewState()
+		if inv.scratch.states == nil {
+			inv.scratch.states = map[*alert.Program]*alert.State{}
 		}
+		if len(inv.scratch.states) == maxStates {
+			clear(inv.scratch.states)
+		}
+		inv.scratch.states[p] = s
 	}
-	places, known := make(map[alert.MessageID]int, len(delivered)+more), 0
-	return func(delivered []alert.Delivered, id alert.MessageID) int {
-		for ; known < len(delivered); known++ {
-			places[delivered[known].Message] = known
-		}
-		if i, ok := places[id]; ok {
+	return s
+}
+
+// delivered are the identities of the messages applied to a series, newest last, found by identity.
+type delivered struct {
+	list    []alert.Delivered
+	byID    map[alert.MessageID]int // indices of list, where indexed
+	indexed bool
+}
+
+// fewMessages is how many messages are looked up without a map.
+const fewMessages = 16
+
+// begin starts with those of a snapshot, for a number of messages to come.
+func (d *delivered) begin(stored []alert.Delivered, messages int) {
+	d.list = append(d.list[:0], stored...)
+	if d.indexed = messages > fewMessages; !d.indexed {
+		return
+	}
+	if d.byID == nil {
+		d.byID = map[alert.MessageID]int{}
+	}
+	clear(d.byID)
+	for i := len(stored) - 1; i >= 0; i-- {
+		d.byID[stored[i].Message] = i
+	}
+}
+
+// find returns the index of a message's first entry, -1 where it has none.
+func (d *delivered) find(id alert.MessageID) int {
+	if d.indexed {
+		if i, ok := d.byID[id]; ok {
 			return i
 		}
 		return -1
 	}
+	return slices.IndexFunc(d.list, func(e alert.Delivered) bool { return e.Message == id })
+}
+
+// set enters how far a message is applied, at the index that find has told, and returns its index.
+func (d *delivered) set(i int, id alert.MessageID, next int) int {
+	if i < 0 {
+		i = len(d.list)
+		d.list = append(d.list, alert.Delivered{Message: id})
+		if d.indexed {
+			d.byID[id] = i
+		}
+	}
+	d.list[i].Next = next
+	return i
 }
 
 // maxHints bounds a series' snapshot, at about 80 bytes a hint, far below the 400 KB of an item: in an outage of SNS under
