@@ -272,10 +272,10 @@ func (f *function) lag(x float64) float64 {
 
 // finite is NaN for an infinite number.
 func finite(y float64) float64 {
-	if y-y != 0 { // NaN and the infinities, and only they, do not cancel
-		return math.NaN()
+	if math.Abs(y) <= math.MaxFloat64 {
+		return y
 	}
-	return y
+	return math.NaN()
 }
 
 // within is false for NaN.

@@ -809,6 +809,19 @@ func TestHintsOutliveTheNextCommitUntilSettled(t *testing.T) {
 	}
 }
 
+// TestUnsettledAlertsDoNotPushOutIdentities: the newest messages are recognised however many alerts wait to be published.
+func TestUnsettledAlertsDoNotPushOutIdentities(t *testing.T) {
+	w := newWorld(t, levelRule, settings.Unordered)
+	var batch []ingest.Record
+	for i := range 400 {
+		batch = append(batch, msg(fmt.Sprint("m", i), "", trade("AAPL", []float64{80, 101}[i%2], float64(i), i+1)))
+	}
+	w.mustHandle(nil, batch...)
+	w.wantAlerts(200, alert.Sent, 1)
+	w.mustHandle(nil, batch[300:]...)
+	w.wantAlerts(200, alert.Sent, 1)
+}
+
 // TestSweptHintsAreLeftAlone: where the clock sweeps, a few hints cost no call; many are looked at and dropped.
 func TestSweptHintsAreLeftAlone(t *testing.T) {
 	w := newWorld(t, levelRule, settings.Ordered)

@@ -276,23 +276,29 @@ const (
 	keepUnordered = 128
 )
 
-// keep drops the oldest identities beyond the bound, those of unfinished messages and of messages with unsettled alerts
-// last.
+// keep drops the oldest identities beyond the bound. Those of unfinished messages and of messages with unsettled alerts
+// stay and do not count, up to eight times the bound.
 func (inv *invocation) keep(delivered []alert.Delivered, hints []alert.Hint) []alert.Delivered {
 	bound := keepOrdered
 	if inv.cfg.Delivery == settings.Unordered {
 		bound = keepUnordered
 	}
-	surplus := len(delivered) - bound
-	if surplus <= 0 {
+	if len(delivered) <= bound {
 		return delivered
 	}
 	needed := make(map[alert.MessageID]bool, len(hints))
 	for _, h := range hints {
 		needed[h.Message] = true
 	}
+	droppable := func(d alert.Delivered) bool { return d.Next == alert.Whole && !needed[d.Message] }
+	surplus := -bound
+	for _, d := range delivered {
+		if droppable(d) {
+			surplus++
+		}
+	}
 	delivered = slices.DeleteFunc(delivered, func(d alert.Delivered) bool {
-		drop := surplus > 0 && d.Next == alert.Whole && !needed[d.Message]
+		drop := surplus > 0 && droppable(d)
 		if drop {
 			surplus--
 		}
