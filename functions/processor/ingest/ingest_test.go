@@ -814,12 +814,16 @@ func TestUnsettledAlertsDoNotPushOutIdentities(t *testing.T) {
 	w := newWorld(t, levelRule, settings.Unordered)
 	var batch []ingest.Record
 	for i := range 400 {
-		batch = append(batch, msg(fmt.Sprint("m", i), "", trade("AAPL", []float64{80, 101}[i%2], float64(i), i+1)))
+		batch = append(batch, msg(fmt.Sprint("m", i), "", trade("AAPL", []float64{80, 101}[i%2], float64(i)/1000, i+1)))
 	}
 	w.mustHandle(nil, batch...)
 	w.wantAlerts(200, alert.Sent, 1)
+	before := w.metric(settings.MetricEventsRepeated)
 	w.mustHandle(nil, batch[300:]...)
 	w.wantAlerts(200, alert.Sent, 1)
+	if n := w.metric(settings.MetricEventsRepeated) - before; n != 100 {
+		t.Errorf("%v of the last 100 messages are recognised", n)
+	}
 }
 
 // TestSweptHintsAreLeftAlone: where the clock sweeps, a few hints cost no call; many are looked at and dropped.
