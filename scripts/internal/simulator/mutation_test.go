@@ -73,6 +73,9 @@ var bugs = []struct {
 `}}},
 	{"a mark that was not written counts as written", []edit{{"ingest/invocation.go", `				inv.returnFor(end, e.message, fmt.Errorf("recording published alerts: %w", err))
 `, ``}}},
+	{"a state of newer code is taken for an empty one", []edit{{"alert/record.go",
+		`return s, fmt.Errorf("snapshot: format %d, this code reads %d: %w", b[0], snapshotFormat, ErrNewer)`, `_ = fmt.Sprint
+		return s, nil`}}},
 	{"a deferred message fails the invocation", []edit{{"ingest/outcome.go", `if inv.count.recordsFailed > 0 && doneCount == 0 {`, `if doneCount == 0 {`}}},
 	{"a clock event too early is repeated for ever", []edit{{"ingest/clock.go", `		reached && ok && next.At <= now && !last.clocked)`, `		reached)`}}},
 }
