@@ -32,7 +32,7 @@ var bugs = []struct {
 `, `			_ = i
 `}}},
 	{"a repeated message counts twice", []edit{{"ingest/series.go", `if int(e.Index) < from {`, `if from < 0 {`}}},
-	{"a message counts as applied before its last prefix", []edit{{"ingest/series.go", `progress(int(e.Index) + 1)`, `progress(alert.Whole)`}}},
+	{"a message counts as applied before its last prefix", []edit{{"ingest/series.go", `mark = delivered.set(mark, m.id, int(e.Index)+1)`, `mark = delivered.set(mark, m.id, alert.Whole)`}}},
 	{"the state is committed without one of its alerts", []edit{{"ledger/dynamodb.go", `	for i := range alerts {
 		add(`, `	for i := range alerts[1:] {
 		add(`}, {"ledger/dynamodb.go", `len(reasons) != offset+len(alerts)`, `len(reasons) > offset+len(alerts)`}}},
@@ -48,11 +48,11 @@ var bugs = []struct {
 `, `			_, _ = of, k
 `}}},
 	{"states are cached", []edit{
-		{"ingest/ingest.go", `type Handler struct{ cfg Config }`, `type Handler struct {
-	cfg    Config
-	cached map[string]alert.Snapshot
-}`},
-		{"ingest/ingest.go", `return &Handler{cfg: cfg}, errors.Join(errs...)`, `return &Handler{cfg, map[string]alert.Snapshot{}}, errors.Join(errs...)`},
+		{"ingest/ingest.go", `	environment []byte // as JSON
+`, `	environment []byte
+	cached      map[string]alert.Snapshot
+`},
+		{"ingest/ingest.go", `&Handler{cfg, environment}`, `&Handler{cfg, environment, map[string]alert.Snapshot{}}`},
 		{"ingest/invocation.go", `		snap, ok := states[s.key]
 `, `		snap, ok := states[s.key]
 		if old, known := inv.cached[s.key]; known && s.losses == 0 {
