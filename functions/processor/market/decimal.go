@@ -16,7 +16,19 @@ func ParseDecimal(s string) (Decimal, error) {
 }
 
 // Float is the nearest float64.
-func (d Decimal) Float() float64 { return float64(d) / float64(Unit) }
+func (d Decimal) Float() float64 {
+	const exact = 1 << 53 // up to here, dividend and divisor have no error of their own, so the quotient is rounded once
+	if d <= exact && d >= -exact {
+		return float64(d) / float64(Unit)
+	}
+	return d.slowFloat()
+}
+
+func (d Decimal) slowFloat() float64 {
+	var buf [24]byte
+	v, _ := strconv.ParseFloat(string(appendDecimal(buf[:0], d)), 64) // a decimal's text always parses
+	return v
+}
 
 // String writes the number exactly, without exponent and without needless zeros: "189.84". ParseDecimal reads it back
 // (but for the lowest int64, which no parsed number has).

@@ -8,9 +8,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 const shared = "../../../../shared"
@@ -325,9 +328,15 @@ func TestDecimal(t *testing.T) {
 			t.Errorf("%d is %s, want %s", int64(d), d, want)
 		}
 	}
-	if got := Decimal(-1_500_000_000).Float(); got != -1.5 {
-		t.Errorf("float %v", got)
-	}
+}
+
+func TestFloatIsTheNearest(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := Decimal(rapid.Int64().Draw(t, "decimal"))
+		if want, err := strconv.ParseFloat(d.String(), 64); err != nil || d.Float() != want {
+			t.Errorf("%s is %v, want %v (%v)", d, d.Float(), want, err)
+		}
+	})
 }
 
 func TestTime(t *testing.T) {
