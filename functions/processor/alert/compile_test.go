@@ -12,7 +12,7 @@ func compileCondition(src string, on market.Kind) (*condition, []fault) {
 	if on == market.Bar {
 		r.interval = 60e9
 	}
-	return r.compile(src)
+	return r.compileText(src)
 }
 
 // withSlots gives x room for the slots of one rule, whose values are unknown.

@@ -7,11 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
-
-	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/file"
-	"github.com/expr-lang/expr/parser"
 
 	"example.com/market-data-pipeline/functions/processor/market"
 )
@@ -178,6 +173,7 @@ type number struct {
 
 // condition is a compiled boolean expression.
 type condition struct {
+	term     term // what it is compiled from; of a silence's nothing
 	test     func(*eval) bool
 	text     string // canonical: equal for expressions that differ in layout only
 	constant bool
@@ -189,34 +185,34 @@ type condition struct {
 	operands []number
 }
 
-// compile parses, checks and compiles an expression of the rule, whose kind, interval, session and max_gap are known, and
-// adds its slots to the rule's. It reports every mistake (but only the first one of syntax); the condition is only valid
-// without faults.
-func (r *rule) compile(src string) (*condition, []fault) {
-	if len(src) > maxExpression {
-		return nil, []fault{{0, fmt.Sprintf("the expression has %d bytes, the limit is %d: split the rule", len(src), maxExpression)}}
-	}
-	if !utf8.ValidString(src) {
-		return nil, []fault{{0, "the expression is not UTF-8: save it as UTF-8"}}
-	}
-	if strings.TrimSpace(src) == "" {
-		return nil, []fault{{0, `the expression is empty: write a condition such as "price > 100"`}}
-	}
-	tree, err := parser.Parse(src)
-	if err != nil {
-		f := fault{0, err.Error()}
-		if e, ok := err.(*file.Error); ok {
-			f = fault{e.From, "syntax: " + e.Message}
-		}
-		if strings.Contains(f.text, `"="`) || strings.Contains(f.text, `Operator("=")`) {
-			f.text += ` (to compare, write "==")`
-		}
-		return nil, []fault{f}
-	}
-	c := compiler{rule: r, on: r.on, src: []rune(src), seen: map[ast.Node]bool{}, cond: &condition{}}
-	n := c.compile(tree.Node)
+// term is a part of an expression as it is written: what a parsed expression becomes, and what compiled rules hold.
+type term struct {
+	kind termKind
+	// text is a number as written, a text, "true", a name, an operator, a function; of a part that is refused, why.
+	text  string
+	parts []term
+	at    int // rune offset in the source, for faults
+}
+
+type termKind uint8
+
+const (
+	numberTerm termKind = iota
+	textTerm
+	truthTerm
+	nameTerm
+	operatorTerm // of one part or two
+	callTerm
+	refusedTerm // its parts are only looked at for their mistakes
+)
+
+// compile checks and compiles an expression of the rule, whose kind, interval, session and max_gap are known, and adds its
+// slots to the rule's. It reports every mistake; the condition is only valid without faults.
+func (r *rule) compile(t term) (*condition, []fault) {
+	c := compiler{rule: r, on: r.on, cond: &condition{term: t}}
+	n := c.compile(t)
 	if n.typ != boolType && n.typ != badType {
-		c.fault(tree.Node, "%s is a %s, but a rule needs a condition that is true or false: compare it, as in %q", n.text, n.typ, n.text+" > 1")
+		c.fault(t, "%s is a %s, but a rule needs a condition that is true or false: compare it, as in %q", n.text, n.typ, n.text+" > 1")
 	}
 	c.cond.test, c.cond.text, c.cond.constant, c.cond.momentary = n.boolean, n.text, n.constant, n.momentary
 	return c.cond, c.faults
@@ -264,84 +260,51 @@ const (
 type compiler struct {
 	rule   *rule
 	on     market.Kind
-	src    []rune
-	seen   map[ast.Node]bool
 	cond   *condition
 	faults []fault
 }
 
-func (c *compiler) fault(n ast.Node, format string, args ...any) node {
-	c.faults = append(c.faults, fault{n.Location().From, fmt.Sprintf(format, args...)})
+func (c *compiler) fault(t term, format string, args ...any) node {
+	c.faults = append(c.faults, fault{t.at, fmt.Sprintf(format, args...)})
 	return node{text: "…", binding: bindAtom}
 }
 
 // broken reports a fault in a part whose type is known all the same. Like a part with a wrong operand, it has no
 // functions that could be called.
-func (c *compiler) broken(typ valueType, text string, n ast.Node, format string, args ...any) node {
-	c.fault(n, format, args...)
+func (c *compiler) broken(typ valueType, text string, t term, format string, args ...any) node {
+	c.fault(t, format, args...)
 	return node{typ: typ, text: text, binding: bindAtom}
 }
 
 // inside compiles the parts of one that is refused, for their mistakes.
-func (c *compiler) inside(parts ...ast.Node) {
-	for _, n := range parts {
-		if _, closure := n.(*ast.PredicateNode); n != nil && !closure {
-			c.compile(n)
-		}
+func (c *compiler) inside(parts []term) {
+	for _, t := range parts {
+		c.compile(t)
 	}
 }
 
-func (c *compiler) compile(n ast.Node) node {
-	if c.seen[n] {
-		// The parser turns a < b < c into a < b && b < c with one b.
-		return c.fault(n, `comparisons cannot be chained: write "a < b and b < c"`)
-	}
-	c.seen[n] = true
-	switch n := n.(type) {
-	case *ast.IntegerNode, *ast.FloatNode:
-		return c.literal(n)
-	case *ast.BoolNode:
-		v := n.Value
-		return node{typ: boolType, boolean: func(*eval) bool { return v }, constant: true, text: strconv.FormatBool(v), binding: bindAtom}
-	case *ast.StringNode:
-		v := n.Value
+func (c *compiler) compile(t term) node {
+	switch t.kind {
+	case numberTerm:
+		return c.literal(t)
+	case textTerm:
+		v := t.text
 		return node{typ: textType, str: func(*eval) string { return v }, constant: true, lit: v, text: strconv.Quote(v), binding: bindAtom}
-	case *ast.IdentifierNode:
-		return c.identifier(n)
-	case *ast.UnaryNode:
-		return c.unary(n)
-	case *ast.BinaryNode:
-		return c.binary(n)
-	case *ast.BuiltinNode:
-		return c.call(n, n.Name, n.Arguments)
-	case *ast.CallNode:
-		if callee, ok := n.Callee.(*ast.IdentifierNode); ok {
-			return c.call(n, callee.Value, n.Arguments)
+	case truthTerm:
+		v := t.text == "true"
+		return node{typ: boolType, boolean: func(*eval) bool { return v }, constant: true, text: strconv.FormatBool(v), binding: bindAtom}
+	case nameTerm:
+		return c.identifier(t)
+	case operatorTerm:
+		if len(t.parts) == 1 {
+			return c.unary(t)
 		}
-		c.inside(n.Arguments...)
-		return c.fault(n, "methods do not exist in rules: use values, operators and the functions %s", functionNames())
-	case *ast.ConditionalNode:
-		at := ast.Node(n)
-		if !n.Ternary { // the parser gives "if" no location
-			at = n.Cond
-		}
-		c.inside(n.Cond, n.Exp1, n.Exp2)
-		return c.fault(at, `"? :" and "if" are not part of the language: use "and", "or", "not", or two rules`)
-	case *ast.VariableDeclaratorNode:
-		c.inside(n.Value)
-		return c.fault(n, `"let" is not part of the language: write the expression out`)
-	case *ast.SequenceNode:
-		c.inside(n.Nodes...)
-		return c.fault(n, `";" is not part of the language: a rule has one expression`)
-	case *ast.NilNode:
-		return c.fault(n, `"nil" is not part of the language: a rule is not evaluated while a value it compares is absent`)
-	case *ast.MemberNode, *ast.ChainNode, *ast.SliceNode:
-		return c.fault(n, `"." and "[]" are not part of the language: values are plain names (%s)`, strings.Join(namesOn(c.on), ", "))
-	default: // arrays, maps, closures, bytes
-		if list, ok := n.(*ast.ArrayNode); ok {
-			c.inside(list.Nodes...)
-		}
-		return c.fault(n, "lists, maps and closures are not part of the language: use values, comparisons and the functions %s", functionNames())
+		return c.binary(t)
+	case callTerm:
+		return c.call(t)
+	default:
+		c.inside(t.parts)
+		return c.fault(t, "%s", t.text)
 	}
 }
 
@@ -363,12 +326,11 @@ func functionList() []string {
 func functionNames() string { return strings.Join(functionList(), ", ") }
 
 // literal converts through the same fixed point as prices, so that the literal 200.1 equals the price 200.1.
-func (c *compiler) literal(n ast.Node) node {
-	loc := n.Location()
-	text := strings.ReplaceAll(string(c.src[loc.From:min(loc.To, len(c.src))]), "_", "")
+func (c *compiler) literal(t term) node {
+	text := t.text
 	v, err := strconv.ParseFloat(text, 64)
 	if err != nil || len(text) > 1 && strings.ContainsAny(text[1:2], "xXbBoO") {
-		return c.broken(numberType, text, n, "%s is not a decimal number: write digits, as in 1000 or 0.25", text)
+		return c.broken(numberType, text, t, "%s is not a decimal number: write digits, as in 1000 or 0.25", text)
 	}
 	if d, err := market.ParseDecimal(text); err == nil {
 		v = d.Float()
@@ -387,12 +349,12 @@ func constantNumber(v float64) node {
 	return n
 }
 
-func (c *compiler) identifier(n *ast.IdentifierNode) node {
-	name := n.Value
+func (c *compiler) identifier(t term) node {
+	name := t.text
 	if i := slices.Index(dayValues[:], name); i >= 0 {
 		inputs, ok := dayInputs[c.on]
 		if !ok {
-			return c.broken(numberType, name, n, "%q has no meaning on: %s, which has %s", name, kindNames[c.on], strings.Join(namesOn(c.on), ", "))
+			return c.broken(numberType, name, t, "%q has no meaning on: %s, which has %s", name, kindNames[c.on], strings.Join(namesOn(c.on), ", "))
 		}
 		out := c.slot(slotDef{text: name, definition: defined(name, 0, 0), args: inputsOf(c.on, inputs[i:i+1]), daily: true, restarts: true})
 		out.decimal = true
@@ -403,13 +365,13 @@ func (c *compiler) identifier(n *ast.IdentifierNode) node {
 	if !ok {
 		for other, values := range valuesOn {
 			if v, there := values[name]; there {
-				return c.broken(v.typ, name, n, "%q is a value of on: %s; on: %s has %s", name, kindNames[other], kindNames[c.on], strings.Join(namesOn(c.on), ", "))
+				return c.broken(v.typ, name, t, "%q is a value of on: %s; on: %s has %s", name, kindNames[other], kindNames[c.on], strings.Join(namesOn(c.on), ", "))
 			}
 		}
 		if slices.Contains(functionList(), name) {
-			return c.broken(badType, name, n, "%q is a function: call it, as in %s", name, usage(name))
+			return c.broken(badType, name, t, "%q is a function: call it, as in %s", name, usage(name))
 		}
-		return c.broken(badType, name, n, "unknown name %q: %s", name, didYouMean(name, namesOn(c.on)))
+		return c.broken(badType, name, t, "unknown name %q: %s", name, didYouMean(name, namesOn(c.on)))
 	}
 	i := v.index
 	out := node{typ: v.typ, text: name, binding: bindAtom, decimal: v.decimal, enum: v.enum}
@@ -440,12 +402,12 @@ func (n node) inParentheses(binding int) string {
 	return n.text
 }
 
-func (c *compiler) unary(n *ast.UnaryNode) node {
-	a := c.compile(n.Node)
-	switch n.Operator {
+func (c *compiler) unary(t term) node {
+	a := c.compile(t.parts[0])
+	switch t.text {
 	case "-", "+":
-		c.mismatch(n, n.Operator, numberType, a)
-		if n.Operator == "+" && a.typ == numberType {
+		c.mismatch(t, t.text, numberType, a)
+		if t.text == "+" && a.typ == numberType {
 			return a
 		}
 		if a.constant && a.typ == numberType {
@@ -454,15 +416,15 @@ func (c *compiler) unary(n *ast.UnaryNode) node {
 		f := a.number
 		return node{typ: numberType, number: func(x *eval) float64 { return -f(x) }, text: "-" + a.inParentheses(bindAtom), binding: bindUnary, daily: a.daily}
 	case "not", "!":
-		c.mismatch(n, "not", boolType, a)
+		c.mismatch(t, "not", boolType, a)
 		f := a.boolean
 		return node{typ: boolType, boolean: func(x *eval) bool { return !f(x) }, constant: a.constant, text: "not " + a.inParentheses(bindAtom), binding: bindUnary}
 	}
-	return c.fault(n, "the operator %q is not part of the language", n.Operator)
+	return c.fault(t, "the operator %q is not part of the language", t.text)
 }
 
 // mismatch reports each operand of a wrong type, and tells whether all are right.
-func (c *compiler) mismatch(n ast.Node, operator string, want valueType, operands ...node) (right bool) {
+func (c *compiler) mismatch(t term, operator string, want valueType, operands ...node) (right bool) {
 	right = true
 	for _, o := range operands {
 		if o.typ == want {
@@ -476,32 +438,32 @@ func (c *compiler) mismatch(n ast.Node, operator string, want valueType, operand
 		if want == boolType {
 			remedy = fmt.Sprintf("put a comparison in parentheses, as in %s (price > 100)", operator)
 		}
-		c.fault(n, "%q needs a %s, but %s is a %s: %s", operator, want, o.text, o.typ, remedy)
+		c.fault(t, "%q needs a %s, but %s is a %s: %s", operator, want, o.text, o.typ, remedy)
 	}
 	return right
 }
 
-func (c *compiler) binary(n *ast.BinaryNode) node {
-	a := c.compile(n.Left)
-	b := c.compile(n.Right)
-	switch n.Operator {
+func (c *compiler) binary(t term) node {
+	a := c.compile(t.parts[0])
+	b := c.compile(t.parts[1])
+	switch t.text {
 	case "and", "&&", "or", "||":
-		return c.logic(n, a, b)
+		return c.logic(t, a, b)
 	case "<", "<=", ">", ">=", "==", "!=":
-		return c.comparison(n, a, b)
+		return c.comparison(t, a, b)
 	case "+", "-", "*", "/":
-		return c.arithmetic(n, a, b)
+		return c.arithmetic(t, a, b)
 	}
-	return c.fault(n, "the operator %q is not part of the language: use + - * / , < <= > >= == != , and or not", n.Operator)
+	return c.fault(t, "the operator %q is not part of the language: use + - * / , < <= > >= == != , and or not", t.text)
 }
 
 // logic evaluates both sides always: an absent value on either side suspends the rule, whatever the other side says.
-func (c *compiler) logic(n *ast.BinaryNode, a, b node) node {
+func (c *compiler) logic(t term, a, b node) node {
 	operator, binding := "and", bindAnd
-	if n.Operator == "or" || n.Operator == "||" {
+	if t.text == "or" || t.text == "||" {
 		operator, binding = "or", bindOr
 	}
-	c.mismatch(n, operator, boolType, a, b)
+	c.mismatch(t, operator, boolType, a, b)
 	out := node{typ: boolType, constant: a.constant && b.constant, binding: binding,
 		text: a.inParentheses(binding) + " " + operator + " " + b.inParentheses(binding+1)}
 	f, g := a.boolean, b.boolean
@@ -515,33 +477,33 @@ func (c *compiler) logic(n *ast.BinaryNode, a, b node) node {
 	return out
 }
 
-func (c *compiler) comparison(n *ast.BinaryNode, a, b node) node {
+func (c *compiler) comparison(t term, a, b node) node {
 	out := node{typ: boolType, constant: a.constant && b.constant, binding: bindCompare,
-		text: a.inParentheses(bindCompare+1) + " " + n.Operator + " " + b.inParentheses(bindCompare+1)}
+		text: a.inParentheses(bindCompare+1) + " " + t.text + " " + b.inParentheses(bindCompare+1)}
 	switch {
 	case a.typ == textType && b.typ == textType:
 		for _, pair := range [][2]node{{a, b}, {b, a}} {
 			if enum, lit := pair[0].enum, pair[1]; enum != nil && lit.constant && !slices.Contains(enum, lit.lit) {
-				c.fault(n, "%s is never %s: %s", pair[0].text, lit.text, didYouMean(lit.lit, enum))
+				c.fault(t, "%s is never %s: %s", pair[0].text, lit.text, didYouMean(lit.lit, enum))
 			}
 		}
 		f, g := a.str, b.str
-		switch n.Operator {
+		switch t.text {
 		case "==":
 			out.boolean = func(x *eval) bool { return f(x) == g(x) }
 		case "!=":
 			out.boolean = func(x *eval) bool { return f(x) != g(x) }
 		default:
-			c.fault(n, textOrder)
+			c.fault(t, textOrder)
 		}
 		return out
 	case a.typ == textType || b.typ == textType:
-		c.mismatch(n, n.Operator, textType, a, b)
-		if (a.typ == badType || b.typ == badType) && n.Operator != "==" && n.Operator != "!=" {
-			c.fault(n, textOrder)
+		c.mismatch(t, t.text, textType, a, b)
+		if (a.typ == badType || b.typ == badType) && t.text != "==" && t.text != "!=" {
+			c.fault(t, textOrder)
 		}
 		return out
-	case !c.mismatch(n, n.Operator, numberType, a, b):
+	case !c.mismatch(t, t.text, numberType, a, b):
 		return out
 	}
 	for _, side := range []node{a, b} {
@@ -553,7 +515,7 @@ func (c *compiler) comparison(n *ast.BinaryNode, a, b node) node {
 			c.cond.first = &number{side.text, side.number, side.decimal}
 		}
 	}
-	out.boolean = compareNumbers(n.Operator, a, b)
+	out.boolean = compareNumbers(t.text, a, b)
 	return out
 }
 
@@ -604,15 +566,15 @@ func compareNumbers(operator string, a, b node) func(*eval) bool {
 	}
 }
 
-func (c *compiler) arithmetic(n *ast.BinaryNode, a, b node) node {
-	right := c.mismatch(n, n.Operator, numberType, a, b)
+func (c *compiler) arithmetic(t term, a, b node) node {
+	right := c.mismatch(t, t.text, numberType, a, b)
 	binding := bindAdd
-	if n.Operator == "*" || n.Operator == "/" {
+	if t.text == "*" || t.text == "/" {
 		binding = bindMultiply
 	}
-	out := node{typ: numberType, binding: binding, daily: a.daily || b.daily, text: a.inParentheses(binding) + " " + n.Operator + " " + b.inParentheses(binding+1)}
+	out := node{typ: numberType, binding: binding, daily: a.daily || b.daily, text: a.inParentheses(binding) + " " + t.text + " " + b.inParentheses(binding+1)}
 	f, g := a.number, b.number
-	switch n.Operator {
+	switch t.text {
 	case "+":
 		out.number = func(x *eval) float64 { return f(x) + g(x) }
 	case "-":
@@ -622,39 +584,29 @@ func (c *compiler) arithmetic(n *ast.BinaryNode, a, b node) node {
 	default:
 		out.number = func(x *eval) float64 { return f(x) / g(x) }
 	}
-	return c.fold(n, out, right && a.constant && b.constant)
+	return c.fold(t, out, right && a.constant && b.constant)
 }
 
-func (c *compiler) call(n ast.Node, name string, args []ast.Node) node {
-	from := n.Location().From
-	if from >= 2 && string(c.src[from-2:from]) == "::" || len(args) > 0 && args[0] != nil && args[0].Location().From < from {
-		c.inside(args...)
-		return c.fault(n, `"|" and "::" are not part of the language: write %s(…)`, name)
-	}
-	if name == "sum" && len(args) == 2 {
-		// The parser knows a sum of its own, whose second argument is what to add.
-		if p, ok := args[1].(*ast.PredicateNode); ok && c.src[p.Location().From] != '{' {
-			args = []ast.Node{args[0], p.Node}
-		}
-	}
+func (c *compiler) call(t term) node {
+	name, args := t.text, t.parts
 	if _, ok := history[name]; ok {
-		return c.historyCall(n, name, args)
+		return c.historyCall(t)
 	}
 	arity, ok := functions[name]
 	if !ok {
-		c.inside(args...)
+		c.inside(args)
 		if slices.Contains(namesOn(c.on), name) {
-			return c.broken(badType, name, n, "%q is a value: write it without parentheses", name)
+			return c.broken(badType, name, t, "%q is a value: write it without parentheses", name)
 		}
-		return c.broken(badType, name+"(…)", n, "unknown function %s(): %s", name, didYouMean(name, functionList()))
+		return c.broken(badType, name+"(…)", t, "unknown function %s(): %s", name, didYouMean(name, functionList()))
 	}
 	if len(args) < arity.least || len(args) > arity.most {
-		c.inside(args...)
+		c.inside(args)
 		want := strconv.Itoa(arity.least)
 		if arity.most > arity.least {
 			want = fmt.Sprintf("%d to %d", arity.least, arity.most)
 		}
-		return c.broken(numberType, name+"(…)", n, "%s() takes %s arguments, not %d", name, want, len(args))
+		return c.broken(numberType, name+"(…)", t, "%s() takes %s arguments, not %d", name, want, len(args))
 	}
 	constant, texts, fs := true, make([]string, len(args)), make([]func(*eval) float64, len(args))
 	compiled := make([]node, len(args))
@@ -663,7 +615,7 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) node {
 		compiled[i], texts[i], fs[i] = a, a.text, a.number
 		constant = constant && a.constant
 	}
-	constant = c.mismatch(n, name, numberType, compiled...) && constant
+	constant = c.mismatch(t, name, numberType, compiled...) && constant
 	out := node{typ: numberType, text: name + "(" + strings.Join(texts, ", ") + ")", binding: bindAtom}
 	for i := range compiled {
 		out.daily = out.daily || compiled[i].daily
@@ -693,7 +645,7 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) node {
 			return v
 		}
 	}
-	return c.fold(n, out, constant)
+	return c.fold(t, out, constant)
 }
 
 // usage is a call of a function, as an example.
@@ -727,7 +679,8 @@ func inputsOf(on market.Kind, names []string) []argument {
 }
 
 // historyCall turns a call of a function over past values into a slot of the rule.
-func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
+func (c *compiler) historyCall(t term) node {
+	name, args := t.text, t.parts
 	h := history[name]
 	want := h.series
 	if h.length {
@@ -741,8 +694,8 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 		broken.typ, broken.momentary = boolType, true
 	}
 	if len(args) != want {
-		c.inside(args...)
-		c.fault(n, "%s() takes %d arguments, not %d: write %s", name, want, len(args), usage(name))
+		c.inside(args)
+		c.fault(t, "%s() takes %d arguments, not %d: write %s", name, want, len(args), usage(name))
 		return broken
 	}
 	var d slotDef
@@ -750,8 +703,8 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 	if h.inputs != nil {
 		inputs, ok := h.inputs[c.on]
 		if !ok {
-			c.inside(args...)
-			c.fault(n, "%s() has no meaning on: %s, use it on: bar", name, kindNames[c.on])
+			c.inside(args)
+			c.fault(t, "%s() has no meaning on: %s, use it on: bar", name, kindNames[c.on])
 			return broken
 		}
 		d.args, d.daily, d.restarts = inputsOf(c.on, inputs), name == "vwap", name == "vwap"
@@ -765,7 +718,7 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 		case a.typ == badType:
 			bad = true
 		case a.typ != numberType:
-			c.mismatch(n, name, numberType, a)
+			c.mismatch(t, name, numberType, a)
 			bad = true
 		case i < h.series:
 			d.args, d.daily, constant = append(d.args, a.argument()), d.daily || a.daily, constant && a.constant
@@ -785,7 +738,7 @@ func (c *compiler) historyCall(n ast.Node, name string, args []ast.Node) node {
 	case bad:
 		return broken
 	case constant:
-		c.fault(n, "%s(%s) never changes: use a value, as in %s(%s)", name, strings.Join(texts, ", "), name, namesOn(c.on)[0])
+		c.fault(t, "%s(%s) never changes: use a value, as in %s(%s)", name, strings.Join(texts, ", "), name, namesOn(c.on)[0])
 		return broken
 	}
 	d.text, d.definition = name+"("+strings.Join(texts, ", ")+")", defined(name, length, factor)
@@ -847,13 +800,13 @@ func (c *compiler) slot(d slotDef) node {
 }
 
 // fold computes what is constant once, and refuses a constant that is no number (1/0): it would suspend the rule for ever.
-func (c *compiler) fold(n ast.Node, out node, constant bool) node {
+func (c *compiler) fold(t term, out node, constant bool) node {
 	if !constant {
 		return out
 	}
 	v := out.number(nil)
 	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return c.broken(numberType, out.text, n, "%s is not a number: the rule would never be evaluated", out.text)
+		return c.broken(numberType, out.text, t, "%s is not a number: the rule would never be evaluated", out.text)
 	}
 	return constantNumber(v)
 }

@@ -480,7 +480,7 @@ func (l *loader) readConditions(r *rule, keys map[string]ast.Node) {
 		if !ok {
 			return nil, s
 		}
-		c, faults := r.compile(s.text)
+		c, faults := r.compileText(s.text)
 		l.reportFaults(s, faults)
 		sound = sound && len(faults) == 0
 		if sound && c.constant {

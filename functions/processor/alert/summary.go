@@ -11,8 +11,6 @@ import (
 	"text/template/parse"
 	"unicode/utf8"
 
-	"github.com/expr-lang/expr/ast"
-
 	"example.com/market-data-pipeline/functions/processor/market"
 )
 
@@ -108,7 +106,7 @@ func compileSummary(src string, r *rule) (summaryTemplate, []fault) {
 	for _, name := range dayValues {
 		if _, ok := dayInputs[r.on]; ok && c.used[name] {
 			e := compiler{rule: r, on: r.on, cond: &condition{}}
-			n := e.identifier(&ast.IdentifierNode{Value: name})
+			n := e.identifier(term{kind: nameTerm, text: name})
 			days = append(days, number{n.text, n.number, n.decimal})
 		}
 	}
