@@ -56,8 +56,8 @@ type rule struct {
 	expires  int64         // event time
 	severity Severity
 	notify   bool
-	labels   []Label // sorted by name
-	summary  summaryTemplate
+	labels   []Label   // sorted by name
+	summary  []segment // nil = none
 	version  string
 
 	slots     []slotDef // each behind those that it reads
@@ -349,9 +349,8 @@ func (l *loader) readRule(n ast.Node) *rule {
 			l.readConditions(r, keys)
 		}
 		if s, ok := l.scalar(keys["summary"], "summary"); ok {
-			var faults []fault
-			r.summary, faults = compileSummary(s.text, r)
-			l.reportFaults(s, faults)
+			segments, faults := parseSummary(s.text, r.on)
+			l.reportFaults(s, append(faults, r.compileSummary(segments)...))
 		}
 	}
 	r.version = hashText(canonicalSource(n))

@@ -1,10 +1,17 @@
 package alert
 
 import (
+	"encoding/json"
+	"fmt"
 	"math"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"text/template"
 	"unicode/utf8"
+
+	"pgregory.net/rapid"
 
 	"example.com/market-data-pipeline/functions/processor/market"
 )
@@ -71,6 +78,9 @@ func TestSummaries(t *testing.T) {
 	if got := fire(t, oneRule("on: quote", "expr: spread_bps > 1", `summary: "{{ .bid }} {{ .ask }} {{ .mid }} {{ .spread }} {{ .spread_bps }} {{ .bid_size }} {{ .price }}"`), q).Summary; got != "10 10.03 10.015 0.03 29.9551 unknown 10.015" {
 		t.Errorf("quote: %q", got)
 	}
+	if got := fire(t, oneRule("on: quote", "expr: bid > 1", `summary: "{{ if .spread }}wide{{ else }}locked{{ end }}"`), quote(0, 10, 10)).Summary; got != "locked" {
+		t.Errorf("no spread: %q", got)
+	}
 	if got := fire(t, oneRule("expr: price>1"), e).Summary; got != "R: price > 1 on AAPL, price 189.84" {
 		t.Errorf("default summary: %q", got)
 	}
@@ -128,4 +138,103 @@ func TestSummariesRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %q", template, err, want)
 		}
 	}
+}
+
+// Summaries are rendered as text/template renders them.
+func TestSummariesAreTemplates(t *testing.T) {
+	prices := []market.Decimal{1, 5 * market.Unit, 189_840_000_000, 99_991_999_999, 1_234_567_891_234_567}
+	rapid.Check(t, func(rt *rapid.T) {
+		e := with(trade(0, 1), rapid.Int64Range(0, 3).Draw(rt, "sequence"))
+		e.Price, e.Size = rapid.SampledFrom(prices).Draw(rt, "price"), rapid.SampledFrom(prices).Draw(rt, "size")
+		e.HasSeq = e.Sequence > 0
+		e.Venue, e.ID = rapid.SampledFrom([]string{"", "Q", "a<&>\"é"}).Draw(rt, "venue"), rapid.SampledFrom([]string{"", "1%d"}).Draw(rt, "id")
+		e.Side = rapid.SampledFrom([]market.Side{0, market.Buy, market.Sell}).Draw(rt, "side")
+		expr := rapid.SampledFrom([]string{"size", "size * price", "size - size"}).Draw(rt, "value")
+		isDecimal := expr == "size"
+		text := drawTemplate(rt, 2)
+		if len(text) > maxTemplate {
+			rt.Skip("too long")
+		}
+		quoted, _ := json.Marshal(text)
+		a := fire(t, oneRule("expr: "+expr+" >= 0", "labels: {desk: eq, empty: ''}", "session: UTC 00:00-24:00", "summary: "+string(quoted)), e)
+
+		number := func(isDecimal bool, v float64) any {
+			if isDecimal {
+				return decimal(v)
+			}
+			return plain(v)
+		}
+		data := map[string]any{
+			"symbol": a.Symbol, "source": a.Source, "rule": a.Rule, "severity": string(a.Severity), "labels": map[string]string{"desk": "eq", "empty": ""},
+			"timestamp": market.FormatTime(a.Time), "event_id": e.ID, "sequence": "", "venue": e.Venue, "side": map[market.Side]string{market.Buy: "buy", market.Sell: "sell"}[e.Side],
+			"value": number(isDecimal, a.Value), "price": decimal(e.Price.Float()), "size": decimal(e.Size.Float()),
+			"day_open": decimal(e.Price.Float()), "day_high": decimal(e.Price.Float()), "day_low": decimal(e.Price.Float()), "prev_close": decimal(math.NaN()),
+		}
+		if e.HasSeq {
+			data["sequence"] = strconv.FormatInt(e.Sequence, 10)
+		}
+		var want strings.Builder
+		if err := template.Must(template.New("").Option("missingkey=error").Parse(text)).Execute(&want, data); err != nil {
+			rt.Fatal(err)
+		}
+		if got := a.Summary; got != cut(want.String(), maxSummary) {
+			rt.Errorf("%s\n got %q\nwant %q", text, got, want.String())
+		}
+	})
+}
+
+// drawTemplate gives a template of everything that summaries may have.
+func drawTemplate(rt *rapid.T, depth int) string {
+	texts := []string{".symbol", ".source", ".rule", ".severity", ".timestamp", ".event_id", ".sequence", ".venue", ".side", ".labels.desk", ".labels.empty"}
+	numbers := []string{".value", ".price", ".size", ".day_open", ".day_low", ".prev_close"}
+	field := func(of ...string) string { return rapid.SampledFrom(of).Draw(rt, "field") }
+	format := func(verbs string) string {
+		return fmt.Sprintf("%s%%%s%s%s%c%s", field("", "%%", "é\n"), field("", "-", "+", " ", "0", "-+ 0"), field("", "9", "12"), field("", ".", ".0", ".3", ".12"),
+			rapid.SampledFrom([]rune(verbs)).Draw(rt, "verb"), field("", "%%", "x"))
+	}
+	var b strings.Builder
+	for range rapid.IntRange(0, 4).Draw(rt, "segments") {
+		open, end := field("{{", "{{- "), field("}}", " -}}")
+		action := func(format string, args ...any) { b.WriteString(open + fmt.Sprintf(format, args...) + end) }
+		choice := rapid.IntRange(0, 6).Draw(rt, "segment")
+		if depth == 0 {
+			choice %= 4
+		}
+		switch choice {
+		case 0:
+			b.WriteString(field("text", " ", "\n", "%d", "\"é"))
+		case 1:
+			action("%s", field(append(texts, numbers...)...))
+		case 2:
+			action("printf %q %s", format("vsq"), field(texts...))
+		case 3:
+			action("%s | printf %q", field(numbers...), format("vsfeg"))
+		case 4, 5, 6:
+			if choice == 4 {
+				action("if %s", field(append(texts, numbers...)...))
+			} else {
+				action("if %s %s %q", field("eq", "ne"), field(texts...), field("", "buy", "Q", "eq", "1"))
+			}
+			b.WriteString(drawTemplate(rt, depth-1))
+			switch rapid.IntRange(0, 2).Draw(rt, "else") {
+			case 1:
+				b.WriteString("{{else}}" + drawTemplate(rt, depth-1))
+			case 2:
+				b.WriteString("{{else if .side}}" + drawTemplate(rt, depth-1))
+			}
+			b.WriteString("{{end}}")
+		}
+	}
+	return b.String()
+}
+
+func TestPrintfVerb(t *testing.T) {
+	form := regexp.MustCompile(`^(?:[^%]|%%)*%[-+ 0]*[0-9]{0,2}(?:\.[0-9]{0,2})?([vsqfeg])(?:[^%]|%%)*$`)
+	rapid.Check(t, func(rt *rapid.T) {
+		format := strings.Join(rapid.SliceOfN(rapid.SampledFrom(strings.Split("%|%|%%|-|+| |0|1|23|.|v|f|d|*|é\n|\xff", "|")), 0, 9).Draw(rt, "format"), "")
+		verb, ok := printfVerb(format)
+		if m := form.FindStringSubmatch(format); ok != (m != nil) || ok && string(verb) != m[1] {
+			rt.Errorf("printfVerb(%q) = %q, %v, want %q", format, verb, ok, m)
+		}
+	})
 }
