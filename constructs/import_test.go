@@ -1,14 +1,19 @@
 package constructs
 
 import (
+	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"debug/elf"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
+	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
 
@@ -85,8 +90,12 @@ func TestOtherModule(t *testing.T) {
 		t.Fatalf("assets %v, %v, want one", assets, err)
 	}
 	packed := filepath.Join(assets[0], settings.DefaultRulesFile)
-	if got := string(read(packed)); got != text {
-		t.Errorf("the asset's rules are %q, want %q", got, text)
+	theirs, err := alert.Load(rules, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read(packed); !bytes.Equal(got, theirs.Encode()) {
+		t.Errorf("the asset's rules are %q, want those of %q, compiled", got, text)
 	}
 	if info, err := os.Stat(packed); err != nil || info.Mode().Perm() != 0o644 {
 		t.Errorf("the asset's rules have mode %v, %v: Lambda's user must read them", info.Mode(), err)
@@ -94,6 +103,16 @@ func TestOtherModule(t *testing.T) {
 	entries, err := os.ReadDir(assets[0])
 	if err != nil || len(entries) != 2 {
 		t.Errorf("the asset has %v, %v, want bootstrap and %s", entries, err, settings.DefaultRulesFile)
+	}
+	// As the CDK's command line packs it.
+	var packedSize bytes.Buffer
+	z := zip.NewWriter(&packedSize)
+	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestCompression) })
+	if err := errors.Join(z.AddFS(os.DirFS(assets[0])), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if n := packedSize.Len(); n > 4<<20 {
+		t.Errorf("the asset packed takes %d bytes, more than 4 MiB: what is linked that was not?", n)
 	}
 	binary, err := elf.Open(filepath.Join(assets[0], "bootstrap"))
 	if err != nil {

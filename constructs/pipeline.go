@@ -52,7 +52,7 @@ type MarketDataPipeline struct {
 // props are wrong or the rules do not load.
 func NewMarketDataPipeline(scope constructs.Construct, id string, props *MarketDataPipelineProps) *MarketDataPipeline {
 	stack := awscdk.Stack_Of(scope)
-	r, warnings, err := props.resolve()
+	r, rules, warnings, err := props.resolve()
 	if err == nil && stack.Node().TryFindChild(jsii.String(r.OutputPrefix+OutputQueueURL)) != nil {
 		err = &PropsError{fmt.Errorf("OutputPrefix is %q: stack %s has a pipeline with these outputs; give each further one a prefix of its own",
 			r.OutputPrefix, *stack.StackName())}
@@ -74,7 +74,7 @@ func NewMarketDataPipeline(scope constructs.Construct, id string, props *MarketD
 	p.addQueues(n, &r)
 	p.addTables(n, &r)
 	p.addTopics(n, &r)
-	p.addFunction(n, &r)
+	p.addFunction(n, &r, rules)
 	if !r.DisableClock {
 		p.addClock(n)
 	}
@@ -238,7 +238,7 @@ func (p *MarketDataPipeline) addTopics(n names, r *MarketDataPipelineProps) {
 	}
 }
 
-func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps) {
+func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps, rules []byte) {
 	p.LogGroup = awslogs.NewLogGroup(p, jsii.String("LogGroup"), &awslogs.LogGroupProps{
 		LogGroupName:  jsii.String(n.logGroup()),
 		EncryptionKey: p.Key,
@@ -266,7 +266,7 @@ func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps) {
 		FunctionName:                 jsii.String(n.function()),
 		Description:                  jsii.String("Turns market data into trading alerts"),
 		Entry:                        jsii.String(r.Entry),
-		Bundling:                     bundling(r.RulesFile),
+		Bundling:                     bundling(rules),
 		Runtime:                      awslambda.Runtime_PROVIDED_AL2023(),
 		Architecture:                 awslambda.Architecture_ARM_64(),
 		MemorySize:                   jsii.Number(r.MemoryMiB),

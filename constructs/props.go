@@ -38,8 +38,8 @@ type MarketDataPipelineProps struct {
 	// Entry is the folder of the function's main package. Default: functions/processor of this module, found from
 	// the place where this package was compiled.
 	Entry string
-	// RulesFile is the path of the alert rules, checked at synth and packed into the function. Default: rules.yaml in
-	// Entry.
+	// RulesFile is the path of the alert rules, checked and compiled at synth; the compiled rules are packed into the
+	// function. Default: rules.yaml in Entry.
 	RulesFile string
 
 	// Key encrypts everything. Default: a key of the pipeline's own. A key from outside the app needs statements that
@@ -139,18 +139,18 @@ func (e *PropsError) Unwrap() error { return e.Err }
 // Validate checks p, which may be nil, and loads its rules, as NewMarketDataPipeline does, but starts no kernel. Its
 // error is a *PropsError.
 func (p *MarketDataPipelineProps) Validate() error {
-	_, _, err := p.resolve()
+	_, _, _, err := p.resolve()
 	return err
 }
 
-// resolve returns p with its defaults, its files located, and what the rules warn of.
-func (p *MarketDataPipelineProps) resolve() (r MarketDataPipelineProps, warnings []alert.Problem, err error) {
+// resolve returns p with its defaults, its files located, and the rules: compiled, and what they warn of.
+func (p *MarketDataPipelineProps) resolve() (r MarketDataPipelineProps, compiled []byte, warnings []alert.Problem, err error) {
 	r = p.withDefaults()
-	warnings, err = r.locate()
+	compiled, warnings, err = r.locate()
 	if err = errors.Join(r.validate(), err); err != nil {
 		err = &PropsError{err}
 	}
-	return r, warnings, err
+	return r, compiled, warnings, err
 }
 
 const (

@@ -283,7 +283,7 @@ func TestRulesThatWaitWithoutAClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, off := range []bool{false, true} {
-			_, warnings, err := (&MarketDataPipelineProps{RulesFile: file, DisableClock: off}).resolve()
+			_, _, warnings, err := (&MarketDataPipelineProps{RulesFile: file, DisableClock: off}).resolve()
 			if err != nil {
 				t.Fatal(err)
 			}

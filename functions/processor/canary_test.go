@@ -88,7 +88,7 @@ func TestEnvironmentStaysOutOfTheLogs(t *testing.T) {
 	})
 	works := newFakeAWS(t)
 	base := works.env()
-	names := append(slices.Sorted(maps.Keys(base)), settings.EnvDelivery, settings.EnvRulesFile, settings.EnvLateness, settings.EnvClockSkew, settings.EnvAlertTTL, settings.EnvStateTTL, settings.EnvMaxRetryDelay,
+	names := append(slices.Sorted(maps.Keys(base)), settings.EnvDelivery, settings.EnvLateness, settings.EnvClockSkew, settings.EnvAlertTTL, settings.EnvStateTTL, settings.EnvMaxRetryDelay,
 		settings.EnvSeriesConcurrency, settings.EnvClock, "AWS_LAMBDA_LOG_LEVEL", "AWS_LAMBDA_FUNCTION_NAME", "SOMETHING_ELSE")
 	rules := filepath.Join(t.TempDir(), canary+".yaml")
 	if err := os.WriteFile(rules, []byte("rules:\n  - {alert: A, expr: prise > 1}\n"), 0o600); err != nil {

@@ -84,7 +84,7 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 	if err != nil {
 		return nil, fmt.Errorf("settings: %w", err)
 	}
-	source, err := os.ReadFile(s.RulesFile)
+	compiled, err := os.ReadFile(s.RulesFile)
 	if err != nil {
 		var path *fs.PathError
 		if errors.As(err, &path) {
@@ -92,9 +92,9 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 		}
 		return nil, fmt.Errorf("reading the rules that %s names: %w", settings.EnvRulesFile, err)
 	}
-	rules, err := alert.Load(settings.EnvRulesFile, source)
+	rules, err := alert.DecodeRules(compiled)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", settings.EnvRulesFile, err)
 	}
 	options := alert.Options{Lateness: s.Lateness, Ordered: s.Delivery == settings.Ordered}
 	if err := rules.Fits(options); err != nil {

@@ -28,6 +28,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"example.com/market-data-pipeline/functions/processor/alert"
+	"example.com/market-data-pipeline/functions/processor/settings"
 	"example.com/market-data-pipeline/functions/processor/simulate"
 )
 
@@ -63,6 +65,7 @@ type fakeAWS struct {
 	server          *httptest.Server
 	queues          *simulate.SQS
 	market, rejects string
+	rules           string // the file of the rules that ship, compiled
 
 	// commit is called for each write of a series.
 	commit func()
@@ -72,7 +75,11 @@ type fakeAWS struct {
 }
 
 func newFakeAWS(t *testing.T) *fakeAWS {
-	f := &fakeAWS{t: t, queues: simulate.NewSQS(time.Now)}
+	shipped, err := os.ReadFile(settings.RulesSource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fakeAWS{t: t, queues: simulate.NewSQS(time.Now), rules: compiledRules(t, string(shipped))}
 	for name, url := range map[string]*string{"market-data-test": &f.market, "market-data-rejects-test": &f.rejects} {
 		var err error
 		if *url, err = f.queues.CreateQueue(simulate.QueueConfig{Name: name}); err != nil {
@@ -84,10 +91,23 @@ func newFakeAWS(t *testing.T) *fakeAWS {
 	return f
 }
 
+// compiledRules is a file of compiled rules.
+func compiledRules(t *testing.T, text string) string {
+	rules, err := alert.Load("rules.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), settings.DefaultRulesFile)
+	if err := os.WriteFile(name, rules.Encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 func (f *fakeAWS) env() map[string]string {
 	return map[string]string{
 		"ENVIRONMENT": "test", "AWS_REGION": "eu-central-1", "QUEUE_URL": f.market, "REJECTS_QUEUE_URL": f.rejects,
-		"ALERTS_TABLE": "market-alerts-test", "STATE_TABLE": "market-state-test", "ALERT_TOPIC_ARN": topicARN,
+		"ALERTS_TABLE": "market-alerts-test", "STATE_TABLE": "market-state-test", "ALERT_TOPIC_ARN": topicARN, "RULES_FILE": f.rules,
 		"AWS_ENDPOINT_URL": f.server.URL, "AWS_ACCESS_KEY_ID": accessKey, "AWS_SECRET_ACCESS_KEY": secretKey, "AWS_SESSION_TOKEN": sessionKey,
 	}
 }
@@ -475,14 +495,16 @@ func TestInvokeRefusesOtherEvents(t *testing.T) {
 
 func TestNewHandlerRefuses(t *testing.T) {
 	f := newFakeAWS(t)
-	rules := func(text string) string {
-		name := filepath.Join(t.TempDir(), "rules.yaml")
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return name
+	// More open bars than a state holds, of a lateness that is given by the environment.
+	large := compiledRules(t, "rules:\n  - {alert: Bars, on: bar, from: trades, interval: 1s, expr: close > 1, cooldown: 1m}\n")
+	compiled, err := os.ReadFile(f.rules)
+	if err != nil {
+		t.Fatal(err)
 	}
-	bad := rules("rules:\n  - alert: A\n    expr: prise > 1\n  - alert: B\n    expr: size >\n")
+	cutOff := filepath.Join(t.TempDir(), "cut")
+	if err := os.WriteFile(cutOff, compiled[:len(compiled)-1], 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name   string
 		change map[string]string
@@ -491,8 +513,10 @@ func TestNewHandlerRefuses(t *testing.T) {
 		{"nothing set", map[string]string{"ENVIRONMENT": "", "AWS_REGION": "", "QUEUE_URL": "", "REJECTS_QUEUE_URL": "", "ALERTS_TABLE": "", "STATE_TABLE": "", "ALERT_TOPIC_ARN": ""},
 			[]string{"settings: ", "ENVIRONMENT is not set", "AWS_REGION is not set", "QUEUE_URL is not set", "REJECTS_QUEUE_URL is not set", "ALERTS_TABLE is not set", "STATE_TABLE is not set", "ALERT_TOPIC_ARN is not set"}},
 		{"bad value", map[string]string{"LATENESS": "x"}, []string{"LATENESS is bad"}},
-		{"rules that do not load", map[string]string{"RULES_FILE": bad}, []string{"RULES_FILE:3:", "RULES_FILE:5:", "prise"}},
-		{"no rules file", map[string]string{"RULES_FILE": bad + "-gone"}, []string{"RULES_FILE", "no such file"}},
+		{"rules as people write them", map[string]string{"RULES_FILE": settings.RulesSource}, []string{"RULES_FILE: these are no compiled rules"}},
+		{"half a rule set", map[string]string{"RULES_FILE": cutOff}, []string{"RULES_FILE: the compiled rules are damaged or cut off"}},
+		{"rules that do not fit", map[string]string{"RULES_FILE": large, "LATENESS": "10h"}, []string{"RULES_FILE: ", "lower the lateness"}},
+		{"no rules file", map[string]string{"RULES_FILE": f.rules + "-gone"}, []string{"RULES_FILE", "no such file"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := f.env()
@@ -622,9 +646,10 @@ func TestMainAnswersLambda(t *testing.T) {
 	}
 }
 
-// The binary has neither the SDK's shared configuration, which costs a quarter of the start, nor what is for tests.
+// The deployed binary has neither the SDK's shared configuration, which costs a quarter of the start, nor the parsers of rules
+// files, which cost as much, nor what is for tests.
 func TestNotLinked(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags=lambda.norpc,compiledrules", ".").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -633,7 +658,7 @@ func TestNotLinked(t *testing.T) {
 		t.Fatalf("no dependencies found: %d", len(deps))
 	}
 	for _, d := range deps {
-		for _, not := range []string{"aws-sdk-go-v2/config", "processor/simulate", "functions/producer", "jsii-runtime-go", "aws-cdk-go", "aws-lambda-go/events", "httptest"} {
+		for _, not := range []string{"aws-sdk-go-v2/config", "processor/simulate", "functions/producer", "jsii-runtime-go", "aws-cdk-go", "aws-lambda-go/events", "httptest", "goccy/go-yaml", "expr-lang/expr", "text/template"} {
 			if strings.Contains(d, not) {
 				t.Errorf("%s is linked", d)
 			}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/settings"
 	"example.com/market-data-pipeline/scripts/benchmark/internal/endpoint"
 )
@@ -20,7 +21,7 @@ func (b *bench) coldStart() error {
 	if err != nil {
 		return err
 	}
-	shipped, err := os.ReadFile(filepath.Join(b.root, "functions/processor", settings.DefaultRulesFile))
+	shipped, err := os.ReadFile(filepath.Join(b.root, "functions/processor", settings.RulesSource))
 	if err != nil {
 		return err
 	}
@@ -90,7 +91,11 @@ func (b *bench) sizes(rules string) error {
 	if err != nil {
 		return err
 	}
-	size, err := zipSize(binary, rules)
+	loaded, err := alert.Load(settings.RulesSource, []byte(rules))
+	if err != nil {
+		return err
+	}
+	size, err := zipSize(binary, loaded.Encode())
 	if err != nil {
 		return err
 	}
@@ -106,7 +111,7 @@ type byteCount int64
 func (n *byteCount) Write(b []byte) (int, error) { *n += byteCount(len(b)); return len(b), nil }
 
 // zipSize is the size of the asset as the CDK's command line packs it: deflate, at its best.
-func zipSize(binary, rules string) (int64, error) {
+func zipSize(binary string, rules []byte) (int64, error) {
 	var n byteCount
 	z := zip.NewWriter(&n)
 	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestCompression) })
@@ -114,7 +119,7 @@ func zipSize(binary, rules string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for name, content := range map[string][]byte{"bootstrap": code, settings.DefaultRulesFile: []byte(rules)} {
+	for name, content := range map[string][]byte{"bootstrap": code, settings.DefaultRulesFile: rules} {
 		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: time.Unix(0, 0)})
 		if err == nil {
 			_, err = w.Write(content)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/settings"
 	"example.com/market-data-pipeline/scripts/benchmark/internal/endpoint"
 	"example.com/market-data-pipeline/scripts/benchmark/internal/function"
@@ -47,8 +48,12 @@ type contender struct {
 
 // ourFunction is the product's binary with the rules and settings.
 func (b *bench) ourFunction(name, rules string, delivery settings.Delivery) (contender, error) {
-	file := filepath.Join(b.work, name+".yaml")
-	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
+	loaded, err := alert.Load(name, []byte(rules))
+	if err != nil {
+		return contender{}, err
+	}
+	file := filepath.Join(b.work, name+".compiled")
+	if err := os.WriteFile(file, loaded.Encode(), 0o600); err != nil {
 		return contender{}, err
 	}
 	return contender{name: name, command: []string{filepath.Join(b.bin, "bootstrap")},

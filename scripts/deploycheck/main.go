@@ -177,11 +177,11 @@ func process(ctx context.Context, cfg aws.Config, o options, r *stackcheck.Repor
 	if err != nil {
 		return err
 	}
-	source, err := os.ReadFile(filepath.Join(asset, settings.DefaultRulesFile))
+	compiled, err := os.ReadFile(filepath.Join(asset, settings.DefaultRulesFile))
 	if err != nil {
 		return fmt.Errorf("the rules in the function's asset: %w", err)
 	}
-	rules, err := alert.Load(settings.DefaultRulesFile, source)
+	rules, err := alert.DecodeRules(compiled)
 	if err != nil {
 		return err
 	}

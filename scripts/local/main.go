@@ -180,7 +180,7 @@ func parseSpeed(v string) (float64, error) {
 func loadRules(path string) (*alert.Rules, error) {
 	if path == "" {
 		_, source, _, _ := runtime.Caller(0)
-		if path = filepath.Join(filepath.Dir(source), "..", "..", "functions", "processor", settings.DefaultRulesFile); !filepath.IsAbs(path) {
+		if path = filepath.Join(filepath.Dir(source), "..", "..", "functions", "processor", settings.RulesSource); !filepath.IsAbs(path) {
 			return nil, errors.New("the rules that ship cannot be found by a binary built with -trimpath: name them with --rules")
 		}
 	}

@@ -323,8 +323,6 @@ func functionList() []string {
 	})
 }
 
-func functionNames() string { return strings.Join(functionList(), ", ") }
-
 // literal converts through the same fixed point as prices, so that the literal 200.1 equals the price 200.1.
 func (c *compiler) literal(t term) node {
 	text := t.text

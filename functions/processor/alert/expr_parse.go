@@ -1,3 +1,5 @@
+//go:build !compiledrules
+
 package alert
 
 import (
@@ -137,3 +139,5 @@ func (r *treeReader) call(at int, name string, args []ast.Node) term {
 	}
 	return term{callTerm, name, parts, at}
 }
+
+func functionNames() string { return strings.Join(functionList(), ", ") }

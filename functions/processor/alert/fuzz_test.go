@@ -2,6 +2,7 @@ package alert
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -36,18 +37,56 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
+		decoded := readBack(t, rules)
 		p := rules.Engine(ordered).Program("AAPL", "feed")
 		if p == nil {
 			return
 		}
 		s := p.NewState()
+		twin := decoded.Engine(ordered).Program("AAPL", "feed")
+		twinState := twin.NewState()
 		for _, e := range []market.Event{trade(0, 11), quote(0, 0, 3), quote(1, 10, 11), vendorBar(0, 11), status(1, "halted"), trade(2, 0.5), clock(9), vendorBar(1, 1), clock(1e6)} {
 			out, _ := p.Step(s, &e, nil)
+			if twinOut, _ := twin.Step(twinState, &e, nil); !reflect.DeepEqual(out, twinOut) || !bytes.Equal(s.Append(nil), twinState.Append(nil)) {
+				t.Fatalf("%+v, by the compiled rules %+v", out, twinOut)
+			}
 			for i := range out {
 				if _, err := ParseAlert(out[i].AppendJSON(nil, Times{}, "")); err != nil || len(out[i].Summary) > maxSummary {
 					t.Fatalf("%+v: %v", out[i], err)
 				}
 			}
+		}
+	})
+}
+
+// Any bytes are compiled rules or an error; what is read is written again as the same rules, and they run.
+func FuzzDecodeRules(f *testing.F) {
+	for _, src := range []string{bothKinds, historyRules, builtMinute, allRules, everyKey} {
+		rules, err := Load("f", []byte(src))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(rules.Encode()[len(compiledHead+compiledForm)+sha256.Size:])
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		rules, err := decodeBody(body)
+		if err != nil {
+			if rules != nil || err.Error() == "" {
+				t.Fatalf("%v beside %v", rules, err)
+			}
+			return
+		}
+		readBack(t, rules)
+		if rules.Timed(); rules.Fits(ordered) != nil {
+			return
+		}
+		p := rules.Engine(ordered).Program("AAPL", "feed")
+		if p == nil {
+			return
+		}
+		s := p.NewState()
+		for _, e := range []market.Event{trade(0, 11), quote(0, 0, 3), vendorBar(0, 11), status(1, "halted"), trade(2, 0.5), clock(9), clock(1e6)} {
+			_, _ = p.Step(s, &e, nil)
 		}
 	})
 }

@@ -8,13 +8,16 @@ import (
 	"time"
 )
 
+// mustLoad gives the rules as the function has them: compiled, and read back.
 func mustLoad(tb testing.TB, src string) *Rules {
 	tb.Helper()
 	r, err := Load("test.yaml", []byte(src))
 	if err != nil {
 		tb.Fatalf("load: %v\n%s", err, src)
 	}
-	return r
+	decoded := readBack(tb, r)
+	decoded.warnings = r.warnings
+	return decoded
 }
 
 // oneRule is a file with one rule: the given lines, below a name.

@@ -3,9 +3,6 @@ package alert
 import (
 	"fmt"
 	"math"
-	"regexp"
-	"slices"
-	"strings"
 	"time"
 	_ "time/tzdata" // zone data is linked in: what a session means must not depend on the machine
 )
@@ -81,65 +78,22 @@ func (s *session) silentFor(t, after int64) (int64, bool) {
 	return 0, false
 }
 
-// longest is how long a session lasts, by its local times.
-func (s *session) longest() time.Duration {
-	minutes := s.to - s.from
-	if minutes < 0 {
-		minutes += 24 * 60
-	}
-	return time.Duration(minutes) * time.Minute
-}
+var weekdays = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
 
-var (
-	weekdays    = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
-	sessionForm = regexp.MustCompile(`^([A-Za-z0-9_+\-/]+) ([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})(?: ([a-z,\-]+))?$`)
-)
-
-// parseSession reads "America/New_York 09:30-16:00 mon-fri". Without days it is every day.
-func parseSession(text string) (*session, error) {
-	m := sessionForm.FindStringSubmatch(strings.Join(strings.Fields(text), " "))
-	if m == nil {
-		return nil, fmt.Errorf(`%q is not a session: write zone, times and days, as in "America/New_York 09:30-16:00 mon-fri" (holidays are not known)`, cut(text, 80))
+// newSession checks a session: from and to are minutes of the local day, see session.
+func newSession(zone string, from, to int, days [7]bool) (*session, error) {
+	location, err := time.LoadLocation(zone)
+	if err != nil || zone == "Local" || zone == "" {
+		return nil, fmt.Errorf(`%q is not a time zone: write an IANA name, as in America/New_York or UTC`, cut(zone, 40))
 	}
-	location, err := time.LoadLocation(m[1])
-	if err != nil || m[1] == "Local" {
-		return nil, fmt.Errorf(`%q is not a time zone: write an IANA name, as in America/New_York or UTC`, cut(m[1], 40))
-	}
-	minutes := func(hour, minute string) int {
-		h, m := int(hour[0]-'0')*10+int(hour[1]-'0'), int(minute[0]-'0')*10+int(minute[1]-'0')
-		if h > 24 || m > 59 || h == 24 && m > 0 {
-			return -1
-		}
-		return h*60 + m
-	}
-	s := &session{location: location, from: minutes(m[2], m[3]), to: minutes(m[4], m[5])}
+	s := &session{text: fmt.Sprintf("%s %02d:%02d-%02d:%02d", location, from/60, from%60, to/60, to%60), location: location, from: from, to: to, days: days}
 	switch {
-	case s.from < 0 || s.from == 24*60 || s.to < 0:
-		return nil, fmt.Errorf("%s:%s-%s:%s are not times of a day: write 00:00 to 24:00", m[2], m[3], m[4], m[5])
-	case s.from == s.to:
-		return nil, fmt.Errorf("the session starts and ends at %s:%s: for whole days write 00:00-24:00", m[2], m[3])
+	case from < 0 || from >= 24*60 || to < 0 || to > 24*60:
+		return nil, fmt.Errorf("%d and %d are not minutes of a day", from, to)
+	case from == to:
+		return nil, fmt.Errorf("the session starts and ends at %02d:%02d: for whole days write 00:00-24:00", from/60, from%60)
 	}
-	if m[6] == "" {
-		m[6] = "sun-sat"
-	}
-	for _, part := range strings.Split(m[6], ",") {
-		first, last, isRange := strings.Cut(part, "-")
-		if !isRange {
-			last = first
-		}
-		i, j := slices.Index(weekdays, first), slices.Index(weekdays, last)
-		if i < 0 || j < 0 {
-			return nil, fmt.Errorf("%q are not days: write mon-fri, or sat,sun", cut(part, 40))
-		}
-		for ; ; i = (i + 1) % 7 {
-			s.days[i] = true
-			if i == j {
-				break
-			}
-		}
-	}
-	s.text = fmt.Sprintf("%s %02d:%02d-%02d:%02d", location, s.from/60, s.from%60, s.to/60, s.to%60)
-	for i, on := range s.days {
+	for i, on := range days {
 		if on {
 			s.text += " " + weekdays[i]
 		}

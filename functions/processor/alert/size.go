@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 )
 
 // The limits of a series' state, in bytes.
@@ -18,9 +17,6 @@ const (
 
 // writeUnit is what one DynamoDB write unit writes, in bytes.
 const writeUnit = 1 << 10
-
-// defaultLateness is the lateness for which the size of states is computed when a file is loaded.
-const defaultLateness = 5 * time.Second
 
 // Footprint is what the rules of a file keep for a series that all of Rules watch.
 type Footprint struct {
@@ -159,28 +155,4 @@ func (p *Program) footprint() Footprint {
 	}
 	f.WriteUnits = (f.Bytes + deliveryBytes + writeUnit - 1) / writeUnit
 	return f
-}
-
-// checkSize reports states that are too large, or dear to write.
-func (l *loader) checkSize() {
-	if newProgram(l.rules, Options{Lateness: defaultLateness}).footprint().Bytes <= warnState {
-		return // all rules together
-	}
-	for i, f := range (&Rules{rules: l.rules}).Explain(Options{Lateness: defaultLateness}) {
-		if f.Bytes <= warnState || i > 0 && f.Bytes <= maxState {
-			return // the largest is enough of a warning
-		}
-		largest := "the rules' own states"
-		if len(f.Slots) > 0 {
-			s := slices.MaxFunc(f.Slots, func(a, b SlotInfo) int { return cmp.Compare(a.Bytes, b.Bytes) })
-			largest = fmt.Sprintf("%s (%d bytes)", s.Text, s.Bytes)
-		}
-		text := fmt.Sprintf("the state of a series such as %s, watched by %d rules, takes up to %d bytes, of which most for %s: each commit writes up to %d DynamoDB write units, twice that with alerts",
-			f.Symbol, len(f.Rules), f.Bytes, largest, f.WriteUnits)
-		if f.Bytes > maxState {
-			l.report(0, 0, false, "%s; the limit is %d bytes: shorten the windows, or watch fewer symbols per rule", text, maxState)
-			return
-		}
-		l.report(0, 0, true, "%s", text)
-	}
 }

@@ -11,7 +11,10 @@ import (
 	"example.com/market-data-pipeline/functions/processor/market"
 )
 
-const maxSummary = 1024 // bytes of rendered text
+const (
+	maxTemplate = 2000 // bytes
+	maxSummary  = 1024 // bytes of rendered text
+)
 
 // plain is a number in a template: {{ .value }} prints 6 significant digits without exponent, and printf "%.2f" and if
 // see a number.

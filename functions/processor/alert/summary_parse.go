@@ -1,3 +1,5 @@
+//go:build !compiledrules
+
 package alert
 
 import (
@@ -10,8 +12,6 @@ import (
 
 	"example.com/market-data-pipeline/functions/processor/market"
 )
-
-const maxTemplate = 2000 // bytes
 
 // parseSummary turns a text/template into the segments of a summary, never nil without faults. Whether its fields exist,
 // compileSummary says.

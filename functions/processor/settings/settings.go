@@ -18,7 +18,7 @@ const (
 	EnvStateTable        = "STATE_TABLE"
 	EnvAlertTopicARN     = "ALERT_TOPIC_ARN"
 	EnvDelivery          = "DELIVERY"           // a Delivery
-	EnvRulesFile         = "RULES_FILE"         // path of the rules, relative to the function's folder
+	EnvRulesFile         = "RULES_FILE"         // path of the compiled rules, relative to the function's folder
 	EnvLateness          = "LATENESS"           // a Go duration
 	EnvClockSkew         = "CLOCK_SKEW"         // a Go duration
 	EnvAlertTTL          = "ALERT_TTL"          // a Go duration, "0s" = alerts are kept
@@ -113,9 +113,12 @@ const (
 	DefaultStateTTL          = 30 * 24 * time.Hour
 	DefaultMaxRetryDelay     = 6 * time.Minute
 	DefaultSeriesConcurrency = 32
-	DefaultRulesFile         = "rules.yaml"
+	DefaultRulesFile         = "rules.compiled"
 	FirstRetryDelay          = 15 * time.Second
 )
+
+// RulesSource is the rules file that people write, beside the function's source. The construct compiles it.
+const RulesSource = "rules.yaml"
 
 // Settings is the processor's environment, parsed.
 type Settings struct {

@@ -41,7 +41,7 @@ func TestFromEnv(t *testing.T) {
 		RejectsQueueURL: "https://sqs.us-east-1.amazonaws.com/123456789012/market-data-rejects-prod",
 		AlertsTable:     "market-alerts-prod", StateTable: "market-state-prod",
 		AlertTopicARN: "arn:aws:sns:us-east-1:123456789012:trading-alerts-prod",
-		Delivery:      settings.Ordered, RulesFile: "rules.yaml",
+		Delivery:      settings.Ordered, RulesFile: "rules.compiled",
 		Lateness: 5 * time.Second, ClockSkew: time.Minute, AlertTTL: 0, StateTTL: 720 * time.Hour,
 		MaxRetryDelay: 6 * time.Minute, SeriesConcurrency: 32, Clock: settings.ClockOn,
 	}
