@@ -16,15 +16,12 @@ import (
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
 
-// alarmVariants are the thresholds that the alarms are evaluated with, for both deliveries.
-var alarmVariants = map[string]struct {
-	props      *MarketDataPipelineProps // nil = the variant of that name in variants
-	thresholds map[string]float64
-}{
-	"ordered":                     {nil, defaultThresholds},
-	"unordered":                   {nil, defaultThresholds},
-	"ordered, other thresholds":   {&MarketDataPipelineProps{Timeout: 30 * time.Second, Thresholds: otherThresholds}, otherThresholdValues},
-	"unordered, other thresholds": {&MarketDataPipelineProps{Timeout: 30 * time.Second, Thresholds: otherThresholds, Suffix: "x-1", Delivery: settings.Unordered}, otherThresholdValues},
+// alarmVariants are the pipelines whose alarms are evaluated, and the alarms' thresholds: both for both deliveries.
+var alarmVariants = map[string]map[string]float64{
+	"ordered":                     defaultThresholds,
+	"unordered":                   defaultThresholds,
+	"ordered, other thresholds":   otherThresholdValues,
+	"unordered, other thresholds": otherThresholdValues,
 }
 
 var (
@@ -305,29 +302,14 @@ func (a alarm) fault(f feed, wants []string) string {
 	return ""
 }
 
-var alarmTemplates = map[string]template{}
-
-// alarmTemplate is the template of an alarm variant, synthesized once a binary.
-func alarmTemplate(t *testing.T, variant string) template {
-	t.Helper()
-	if alarmTemplates[variant] == nil {
-		if props := alarmVariants[variant].props; props != nil {
-			alarmTemplates[variant] = synth(t, props, nil)
-		} else {
-			alarmTemplates[variant] = parse(t, templateJSON(t, variant))
-		}
-	}
-	return alarmTemplates[variant]
-}
-
 func alarmProperties(tpl template, id string) template {
 	return template(tpl.get("Resources", id, "Properties").(map[string]any))
 }
 
 func TestAlarms(t *testing.T) {
-	for variant, v := range alarmVariants {
+	for variant, thresholds := range alarmVariants {
 		t.Run(variant, func(t *testing.T) {
-			tpl := alarmTemplate(t, variant)
+			tpl := synthesized(t, variant).template(t)
 			keys := sent(t, tpl)
 			ids := tpl.ofType("AWS::CloudWatch::Alarm")
 			if want := slices.Sorted(maps.Keys(alarmCases)); !slices.Equal(ids, want) {
@@ -337,7 +319,7 @@ func TestAlarms(t *testing.T) {
 				if n := len(alarmCases[id]); n < 10 {
 					t.Errorf("%s has %d cases", id, n)
 				}
-				for fault := range faults(alarmProperties(tpl, id), keys, alarmCases[id], v.thresholds[id]) {
+				for fault := range faults(alarmProperties(tpl, id), keys, alarmCases[id], thresholds[id]) {
 					t.Errorf("%s: %s", id, fault)
 				}
 			}
@@ -347,7 +329,7 @@ func TestAlarms(t *testing.T) {
 
 // TestAlarmMutations breaks each alarm in each way and wants one of its cases to notice.
 func TestAlarmMutations(t *testing.T) {
-	tpl := alarmTemplate(t, "ordered")
+	tpl := synthesized(t, "ordered").template(t)
 	keys := sent(t, tpl)
 	// edit changes the first property of that name, in the alarm or in its metrics.
 	edit := func(name string, f func(any) any) func(template) int {
@@ -490,7 +472,7 @@ func TestAlarmsTogether(t *testing.T) {
 	}
 	fired := map[string]bool{}
 	for _, variant := range []string{"ordered", "unordered, other thresholds"} {
-		tpl := alarmTemplate(t, variant)
+		tpl := synthesized(t, variant).template(t)
 		keys := sent(t, tpl)
 		for _, tt := range tests {
 			f := feed{}

@@ -42,8 +42,8 @@ func runChecks(t template) map[string][]error {
 }
 
 func TestSecurityChecks(t *testing.T) {
-	for variant := range variants {
-		for name, errs := range runChecks(parse(t, templateJSON(t, variant))) {
+	for _, variant := range variants {
+		for name, errs := range runChecks(synthesized(t, variant).template(t)) {
 			for _, err := range errs {
 				t.Errorf("%s: %s: %v", variant, name, err)
 			}
@@ -600,7 +600,7 @@ func TestMutations(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			mutant := parse(t, templateJSON(t, "ordered"))
+			mutant := synthesized(t, "ordered").template(t)
 			if !mutate(map[string]any(mutant), tt.path, tt.value) {
 				t.Fatalf("there is nothing at %v", tt.path)
 			}

@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -169,10 +170,16 @@ func (a alarm) windows(f feed, minutes int) (map[string][]float64, error) {
 // run gives the alarm's state after each minute of windows, the first before anything was evaluated.
 func (a alarm) run(windows map[string][]float64, minutes int, r reading) ([]state, error) {
 	states := []state{stateInsufficient}
+	var before map[string][]float64
+	var points []float64
 	for minute := 1; minute <= minutes; minute++ {
-		points, err := a.points(windows, minute, r)
-		if err != nil {
-			return nil, err
+		series := a.read(windows, minute, r)
+		if !maps.EqualFunc(series, before, sameSeries) { // most minutes are like the one before
+			var err error
+			if points, err = a.points(series, r); err != nil {
+				return nil, err
+			}
+			before = series
 		}
 		s, err := a.judge(points, states[len(states)-1])
 		if err != nil {
@@ -183,10 +190,14 @@ func (a alarm) run(windows map[string][]float64, minutes int, r reading) ([]stat
 	return states, nil
 }
 
-// points gives the data points that are read at the end of a minute, the newest last.
-func (a alarm) points(windows map[string][]float64, minute int, r reading) ([]float64, error) {
+func sameSeries(a, b []float64) bool {
+	return slices.EqualFunc(a, b, func(v, w float64) bool { return v == w || math.IsNaN(v) && math.IsNaN(w) })
+}
+
+// read gives the data points of each metric that are read at the end of a minute, the newest last.
+func (a alarm) read(windows map[string][]float64, minute int, r reading) map[string][]float64 {
 	n := a.periods + r.extra
-	series := map[string][]float64{}
+	series := make(map[string][]float64, len(windows))
 	for id, w := range windows {
 		read := make([]float64, n)
 		for i := range read {
@@ -197,10 +208,15 @@ func (a alarm) points(windows map[string][]float64, minute int, r reading) ([]fl
 		}
 		series[id] = read
 	}
+	return series
+}
+
+// points gives the data points of what is watched, the newest last.
+func (a alarm) points(series map[string][]float64, r reading) ([]float64, error) {
 	if a.expression == nil {
 		return series[""], nil
 	}
-	v, err := evaluator{series, r, n}.value(a.expression)
+	v, err := evaluator{series, r, a.periods + r.extra}.value(a.expression)
 	if err == nil && len(v) != 1 {
 		err = fmt.Errorf("the expression is not one time series")
 	}
@@ -212,9 +228,9 @@ func (a alarm) points(windows map[string][]float64, minute int, r reading) ([]fl
 
 // judge decides the state from the points that were read.
 func (a alarm) judge(points []float64, before state) (state, error) {
-	breaches, err := comparison(a.operator)
-	if err != nil {
-		return "", err
+	breaches := comparisons[a.operator]
+	if breaches == nil {
+		return "", fmt.Errorf("comparison %q is not modelled", a.operator)
 	}
 	exist := slices.DeleteFunc(slices.Clone(points), math.IsNaN)
 	exist = exist[max(0, len(exist)-a.periods):]
@@ -242,19 +258,21 @@ func (a alarm) judge(points []float64, before state) (state, error) {
 	return stateOK, nil
 }
 
-func comparison(operator string) (func(a, b float64) bool, error) {
-	switch operator {
-	case "GreaterThanThreshold", ">":
-		return func(a, b float64) bool { return a > b }, nil
-	case "GreaterThanOrEqualToThreshold", ">=":
-		return func(a, b float64) bool { return a >= b }, nil
-	case "LessThanThreshold", "<":
-		return func(a, b float64) bool { return a < b }, nil
-	case "LessThanOrEqualToThreshold", "<=":
-		return func(a, b float64) bool { return a <= b }, nil
-	}
-	return nil, fmt.Errorf("comparison %q is not modelled", operator)
+var comparisons = map[string]func(a, b float64) bool{
+	"GreaterThanThreshold":          greater,
+	"GreaterThanOrEqualToThreshold": greaterOrEqual,
+	"LessThanThreshold":             less,
+	"LessThanOrEqualToThreshold":    lessOrEqual,
+	token.GTR.String():              greater,
+	token.GEQ.String():              greaterOrEqual,
+	token.LSS.String():              less,
+	token.LEQ.String():              lessOrEqual,
 }
+
+func greater(a, b float64) bool        { return a > b }
+func greaterOrEqual(a, b float64) bool { return a >= b }
+func less(a, b float64) bool           { return a < b }
+func lessOrEqual(a, b float64) bool    { return a <= b }
 
 var percentile = regexp.MustCompile(`^p([0-9]{1,2}(?:\.[0-9]+)?)$`)
 
@@ -358,8 +376,8 @@ func (e evaluator) each(point func(i int) (float64, error)) ([][]float64, error)
 
 func (e evaluator) binary(op token.Token, a, b float64) (float64, error) {
 	zero := e.missingIsZero
-	compare, err := comparison(op.String())
-	if err == nil {
+	compare := comparisons[op.String()]
+	if compare != nil {
 		zero = e.missingIsFalse
 	}
 	switch {

@@ -6,8 +6,8 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatchactions"
 	"github.com/aws/aws-cdk-go/awscdk/v2/interfaces/interfacesawscloudwatch"
+	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
 	"example.com/market-data-pipeline/functions/processor/settings"
@@ -113,8 +113,19 @@ func (p *MarketDataPipeline) MetricLostTicks() awscloudwatch.MathExpression {
 	})
 }
 
+// notify sends an alarm to a topic. The CDK's own action is in a package that pulls a dozen services into every build.
+// jsii calls it through pointer methods only.
+type notify struct{ topicARN *string }
+
+var _ awscloudwatch.IAlarmAction = (*notify)(nil)
+
+// Bind names the topic.
+func (n *notify) Bind(constructs.Construct, awscloudwatch.IAlarm) *awscloudwatch.AlarmActionConfig {
+	return &awscloudwatch.AlarmActionConfig{AlarmActionArn: n.topicARN}
+}
+
 func (p *MarketDataPipeline) addAlarms(n names, r *MarketDataPipelineProps) {
-	action := awscloudwatchactions.NewSnsAction(p.AlarmTopic)
+	action := &notify{p.AlarmTopic.TopicArn()}
 	alarm := func(id, name string, metric awscloudwatch.IMetric, threshold float64, description string) awscloudwatch.Alarm {
 		a := awscloudwatch.NewAlarm(p, jsii.String(id+"Alarm"), &awscloudwatch.AlarmProps{
 			AlarmName:          jsii.String(n.alarm(name)),

@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awssnssubscriptions"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
 	golambda "github.com/aws/aws-cdk-go/awscdklambdagoalpha/v2"
 	"github.com/aws/constructs-go/constructs/v10"
@@ -231,11 +230,22 @@ func (p *MarketDataPipeline) addTopics(n names, r *MarketDataPipelineProps) {
 		p.adoptAlertTopic(n)
 	}
 	for _, address := range r.AlertEmails {
-		p.AlertTopic.AddSubscription(awssnssubscriptions.NewEmailSubscription(jsii.String(address), nil))
+		p.AlertTopic.AddSubscription(&email{jsii.String(address)})
 	}
 	for _, address := range r.AlarmEmails {
-		p.AlarmTopic.AddSubscription(awssnssubscriptions.NewEmailSubscription(jsii.String(address), nil))
+		p.AlarmTopic.AddSubscription(&email{jsii.String(address)})
 	}
+}
+
+// email subscribes an address. The CDK's own subscriptions are in a package that pulls a dozen services into every build.
+// jsii calls it through pointer methods only.
+type email struct{ address *string }
+
+var _ awssns.ITopicSubscription = (*email)(nil)
+
+// Bind names the address, which is the construct's id too: a topic takes each once.
+func (e *email) Bind(awssns.ITopic) *awssns.TopicSubscriptionConfig {
+	return &awssns.TopicSubscriptionConfig{SubscriberId: e.address, Endpoint: e.address, Protocol: awssns.SubscriptionProtocol_EMAIL}
 }
 
 func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps, rules []byte) {

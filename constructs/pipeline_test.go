@@ -15,23 +15,11 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssnssubscriptions"
-	cdk "github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
-
-// synth is the template of a stack with one pipeline, after more was done to it.
-func synth(t *testing.T, props *MarketDataPipelineProps, more func(awscdk.Stack, *MarketDataPipeline)) template {
-	t.Helper()
-	stack := newStack(t)
-	p := NewMarketDataPipeline(stack, "MarketData", props)
-	if more != nil {
-		more(stack, p)
-	}
-	return parse(t, stackJSON(t, stack))
-}
 
 // matches runs an assertion of the CDK, which panics where it fails.
 func matches(t *testing.T, assert func()) {
@@ -46,9 +34,9 @@ func matches(t *testing.T, assert func()) {
 
 // TestEveryProperty compares every property of every resource that securityChecks does not hold already.
 func TestEveryProperty(t *testing.T) {
-	for variant := range variants {
+	for _, variant := range variants {
 		t.Run(variant, func(t *testing.T) {
-			tpl := parse(t, templateJSON(t, variant))
+			tpl := synthesized(t, variant).template(t)
 			suffix, fifo := "dev", ".fifo"
 			if variant == "unordered" {
 				suffix, fifo = "prod", ""
@@ -148,7 +136,7 @@ func TestEveryProperty(t *testing.T) {
 }
 
 func TestDashboardShowsEveryAlarmAndMetric(t *testing.T) {
-	tpl := parse(t, templateJSON(t, "ordered"))
+	tpl := synthesized(t, "ordered").template(t)
 	body, _ := tpl.property("Dashboard", "DashboardBody").(string)
 	if !json.Valid([]byte(body)) {
 		t.Fatalf("the dashboard is not JSON: %s", body)
@@ -171,21 +159,24 @@ func TestDashboardShowsEveryAlarmAndMetric(t *testing.T) {
 	}
 }
 
+// everyProp sets what TestPropsReachTheTemplate looks for.
+var everyProp = &MarketDataPipelineProps{
+	Suffix: "x-1", Delivery: settings.Unordered, Tags: map[string]string{"team": "desk"},
+	RemovalPolicy: awscdk.RemovalPolicy_RETAIN, OutputPrefix: "Second",
+	AlertEmails: []string{"desk@example.com"}, AlarmEmails: []string{"ops@example.com"},
+	ProducerAccounts: []string{"123456789012"},
+	MemoryMiB:        512, Timeout: 30 * time.Second, DisableReservedConcurrency: true, DisableTracing: true,
+	LogRetentionDays: 7, BatchSize: 1000, BatchingWindow: 20 * time.Second, MaxConcurrency: 50,
+	VisibilityTimeout: 10 * time.Minute, MaxReceiveCount: 12,
+	QueueRetention: 2 * day, DeadLetterRetention: 3 * day, RejectsRetention: 4 * day,
+	Lateness: 7 * time.Second, ClockSkew: 8 * time.Second, AlertTTL: 90 * day, StateTTL: 10 * day, SeriesConcurrency: 8,
+	DisablePointInTimeRecovery: true, DisableDashboard: true, DisableClock: true,
+	Thresholds: Thresholds{ErrorPercent: 2, RecordFailurePercent: 3, RejectPercent: 4, LatePercent: 6,
+		OldestMessage: time.Minute, DurationPercent: 50},
+}
+
 func TestPropsReachTheTemplate(t *testing.T) {
-	tpl := synth(t, &MarketDataPipelineProps{
-		Suffix: "x-1", Delivery: settings.Unordered, Tags: map[string]string{"team": "desk"},
-		RemovalPolicy: awscdk.RemovalPolicy_RETAIN, OutputPrefix: "Second",
-		AlertEmails: []string{"desk@example.com"}, AlarmEmails: []string{"ops@example.com"},
-		ProducerAccounts: []string{"123456789012"},
-		MemoryMiB:        512, Timeout: 30 * time.Second, DisableReservedConcurrency: true, DisableTracing: true,
-		LogRetentionDays: 7, BatchSize: 1000, BatchingWindow: 20 * time.Second, MaxConcurrency: 50,
-		VisibilityTimeout: 10 * time.Minute, MaxReceiveCount: 12,
-		QueueRetention: 2 * day, DeadLetterRetention: 3 * day, RejectsRetention: 4 * day,
-		Lateness: 7 * time.Second, ClockSkew: 8 * time.Second, AlertTTL: 90 * day, StateTTL: 10 * day, SeriesConcurrency: 8,
-		DisablePointInTimeRecovery: true, DisableDashboard: true, DisableClock: true,
-		Thresholds: Thresholds{ErrorPercent: 2, RecordFailurePercent: 3, RejectPercent: 4, LatePercent: 6,
-			OldestMessage: time.Minute, DurationPercent: 50},
-	}, nil)
+	tpl := synthesized(t, "every prop").template(t)
 	variables := func(name string) any { return tpl.property("Function", "Environment", "Variables", name) }
 	var e problems
 	for _, row := range []struct {
@@ -312,23 +303,37 @@ func TestTwoPipelinesInOneStack(t *testing.T) {
 	})
 }
 
+// useOutside does to a pipeline what an app may do with it.
+func useOutside(stack awscdk.Stack, p *MarketDataPipeline) {
+	role := func(id string) awsiam.Role {
+		return awsiam.NewRole(stack, jsii.String(id), &awsiam.RoleProps{AssumedBy: awsiam.NewAccountRootPrincipal()})
+	}
+	p.GrantSendMarketData(role("Producer"))
+	p.GrantReadAlerts(role("Reader"))
+	email := func(address string) awssns.ITopicSubscription {
+		return awssnssubscriptions.NewEmailSubscription(jsii.String(address), nil)
+	}
+	p.AddAlertSubscription(email("all@example.com"), AlertFilter{})
+	p.AddAlertSubscription(email("some@example.com"), AlertFilter{
+		Severities: []alert.Severity{alert.Critical}, Symbols: []string{"AAPL", "BTC*"}, Rules: []string{"LargeMove"},
+	})
+	awscdk.Tags_Of(p).Add(jsii.String("outer"), jsii.String("yes"), nil)
+}
+
 // TestEmbeddedConstruct guards against "is embedded in ... but was already assigned": jsii takes the pipeline itself.
 func TestEmbeddedConstruct(t *testing.T) {
-	stack := newStack(t)
-	p := NewMarketDataPipeline(stack, "MarketData", nil)
-	awscdk.Tags_Of(p).Add(jsii.String("outer"), jsii.String("yes"), nil)
+	p := synthesized(t, "ordered, other thresholds")
 	if got := *p.Node().Path(); got != "test/MarketData" {
 		t.Errorf("path is %q", got)
 	}
-	matches(t, func() {
-		assertions.Template_FromStack(stack, nil).HasResourceProperties(jsii.String("AWS::SNS::Topic"), map[string]any{
-			"Tags": assertions.Match_ArrayWith(&[]any{map[string]any{"Key": "outer", "Value": "yes"}}),
-		})
-	})
+	tags := fmt.Sprint(p.template(t).property("AlertTopic", "Tags"))
+	if !strings.Contains(tags, "map[Key:outer Value:yes]") {
+		t.Errorf("the alert topic's tags are %s", tags)
+	}
 }
 
 func TestEveryResourceIsAField(t *testing.T) {
-	p := NewMarketDataPipeline(newStack(t), "MarketData", nil)
+	p := synthesized(t, "ordered")
 	for name, field := range map[string]any{
 		"Key": p.Key, "Queue": p.Queue, "DeadLetterQueue": p.DeadLetterQueue, "RejectsQueue": p.RejectsQueue,
 		"AlertsTable": p.AlertsTable, "StateTable": p.StateTable, "AlertTopic": p.AlertTopic, "AlarmTopic": p.AlarmTopic,
@@ -341,20 +346,14 @@ func TestEveryResourceIsAField(t *testing.T) {
 	if got := len(p.all()); got != 11 || slices.Contains(p.all(), nil) {
 		t.Errorf("%d alarms, want 11, none nil", got)
 	}
-	without := NewMarketDataPipeline(newStack(t), "MarketData", &MarketDataPipelineProps{DisableClock: true})
+	without := synthesized(t, "every prop")
 	if got := len(without.all()); got != 10 || slices.Contains(without.all(), nil) || without.MetricLostTicks() != nil {
 		t.Errorf("without a clock: %d alarms, want 10, none nil; lost ticks %v", got, without.MetricLostTicks())
 	}
 }
 
 func TestGrants(t *testing.T) {
-	tpl := synth(t, nil, func(stack awscdk.Stack, p *MarketDataPipeline) {
-		role := func(id string) awsiam.Role {
-			return awsiam.NewRole(stack, jsii.String(id), &awsiam.RoleProps{AssumedBy: awsiam.NewAccountRootPrincipal()})
-		}
-		p.GrantSendMarketData(role("Producer"))
-		p.GrantReadAlerts(role("Reader"))
-	})
+	tpl := synthesized(t, "ordered, other thresholds").template(t)
 	want := map[string]string{
 		"sqs:SendMessage": "${Queue.Arn}", "sqs:GetQueueUrl": "${Queue.Arn}", "sqs:GetQueueAttributes": "${Queue.Arn}",
 		"kms:GenerateDataKey": keyARN, "kms:Decrypt": keyARN + " " + keyARN,
@@ -381,15 +380,7 @@ func TestGrants(t *testing.T) {
 }
 
 func TestAddAlertSubscription(t *testing.T) {
-	tpl := synth(t, nil, func(_ awscdk.Stack, p *MarketDataPipeline) {
-		email := func(address string) awssns.ITopicSubscription {
-			return awssnssubscriptions.NewEmailSubscription(jsii.String(address), nil)
-		}
-		p.AddAlertSubscription(email("all@example.com"), AlertFilter{})
-		p.AddAlertSubscription(email("some@example.com"), AlertFilter{
-			Severities: []alert.Severity{alert.Critical}, Symbols: []string{"AAPL", "BTC*"}, Rules: []string{"LargeMove"},
-		})
-	})
+	tpl := synthesized(t, "ordered, other thresholds").template(t)
 	got := map[any]any{}
 	for _, id := range tpl.ofType("AWS::SNS::Subscription") {
 		got[tpl.property(id, "Endpoint")] = tpl.property(id, "FilterPolicy")
@@ -404,8 +395,7 @@ func TestAddAlertSubscription(t *testing.T) {
 }
 
 func TestMetric(t *testing.T) {
-	p := NewMarketDataPipeline(newStack(t), "MarketData", &MarketDataPipelineProps{Suffix: "prod"})
-	m := p.Metric(settings.MetricEventToAlert, &awscloudwatch.MetricOptions{Statistic: jsii.String("p99")})
+	m := synthesized(t, "unordered").Metric(settings.MetricEventToAlert, &awscloudwatch.MetricOptions{Statistic: jsii.String("p99")})
 	got := fmt.Sprintf("%s %s %s %v %v", *m.Namespace(), *m.MetricName(), *m.Statistic(), *m.Period().ToMinutes(nil), (*m.Dimensions())["Environment"])
 	if want := "MarketDataPipeline EventToAlertLatency p99 5 prod"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -415,23 +405,16 @@ func TestMetric(t *testing.T) {
 // warnings are a stack's warnings by the end of their id.
 func warnings(stack awscdk.Stack) map[string]string {
 	out := map[string]string{}
-	for _, c := range *stack.Node().FindAll(cdk.ConstructOrder_PREORDER) {
-		for _, m := range *c.Node().Metadata() {
-			if *m.Type != "aws:cdk:warning" {
-				continue
-			}
-			text := fmt.Sprint(m.Data)
-			id := text[strings.LastIndex(text, "[ack: ")+len("[ack: "):]
-			out[strings.TrimSuffix(strings.TrimPrefix(id, "market-data-pipeline:"), "]")] = text
-		}
+	for _, m := range *assertions.Annotations_FromStack(stack).FindWarning(jsii.String("*"), assertions.Match_AnyValue()) {
+		text := fmt.Sprint(m.Entry.Data)
+		id := text[strings.LastIndex(text, "[ack: ")+len("[ack: "):]
+		out[strings.TrimSuffix(strings.TrimPrefix(id, "market-data-pipeline:"), "]")] = text
 	}
 	return out
 }
 
 func TestNoWarningsByDefault(t *testing.T) {
-	stack := newStack(t)
-	NewMarketDataPipeline(stack, "MarketData", nil)
-	if w := warnings(stack); len(w) > 0 {
+	if w := synthesized(t, "ordered").warnings; len(w) > 0 {
 		t.Errorf("warnings: %v", w)
 	}
 }
@@ -505,7 +488,6 @@ func TestResourcesFromOutside(t *testing.T) {
 	}
 }
 
-// TestResourcesOfTheApp passes resources whose policies this app can change: the statements are added, nothing warns.
 // TestAlarmTopicOfTheAppWithAKey: nobody but the key's owner can admit CloudWatch to it.
 func TestAlarmTopicOfTheAppWithAKey(t *testing.T) {
 	stack := newStack(t)
@@ -520,6 +502,7 @@ func TestAlarmTopicOfTheAppWithAKey(t *testing.T) {
 	}
 }
 
+// TestResourcesOfTheApp passes resources whose policies this app can change: the statements are added, nothing warns.
 func TestResourcesOfTheApp(t *testing.T) {
 	stack := newStack(t)
 	key := awskms.NewKey(stack, jsii.String("AppKey"), nil)

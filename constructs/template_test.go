@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/assertions"
@@ -23,7 +24,8 @@ var update = flag.Bool("update", false, "rewrite testdata/*.template.json from w
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Setenv("CDK_VALIDATION", "false") // half the time of a synth; CI synthesizes once with it
+	os.Setenv("CDK_VALIDATION", "false") // most of the time of a synth; CI synthesizes once with it
+	jsii.Close()                         // the kernel that package initialization prepared has the environment from before
 	code := m.Run()
 	jsii.Close() // the only kernel of this binary
 	os.Exit(code)
@@ -52,23 +54,47 @@ func newStack(t *testing.T) awscdk.Stack {
 	return awscdk.NewStack(app, jsii.String("test"), nil)
 }
 
-// variants are the props that the templates are checked for.
-var variants = map[string]*MarketDataPipelineProps{
-	"ordered":   nil,
-	"unordered": {Suffix: "prod", Delivery: settings.Unordered},
+// variants are the pipelines whose whole template is checked.
+var variants = []string{"ordered", "unordered"}
+
+// pipelines are those that tests only read, by name.
+var pipelines = map[string]*pipeline{
+	"ordered":                     {},
+	"unordered":                   {props: &MarketDataPipelineProps{Suffix: "prod", Delivery: settings.Unordered}},
+	"ordered, other thresholds":   {props: &MarketDataPipelineProps{Timeout: 30 * time.Second, Thresholds: otherThresholds}, more: useOutside},
+	"unordered, other thresholds": {props: &MarketDataPipelineProps{Timeout: 30 * time.Second, Thresholds: otherThresholds, Suffix: "x-1", Delivery: settings.Unordered}},
+	"every prop":                  {props: everyProp},
 }
 
-var synthesized = map[string][]byte{}
+// pipeline is a pipeline in a stack of its own.
+type pipeline struct {
+	props *MarketDataPipelineProps
+	more  func(awscdk.Stack, *MarketDataPipeline) // what is done to the stack before its synthesis; nil = nothing
 
-// templateJSON is the variant's template, synthesized once a binary.
-func templateJSON(t *testing.T, variant string) []byte {
+	*MarketDataPipeline // nil = not built yet
+	json                []byte
+	warnings            map[string]string
+}
+
+// synthesized is the pipeline of that name, built and synthesized once a binary.
+func synthesized(t *testing.T, name string) *pipeline {
 	t.Helper()
-	if synthesized[variant] == nil {
+	p := pipelines[name]
+	if p.MarketDataPipeline == nil {
 		stack := newStack(t)
-		NewMarketDataPipeline(stack, "MarketData", variants[variant])
-		synthesized[variant] = stackJSON(t, stack)
+		built := NewMarketDataPipeline(stack, "MarketData", p.props)
+		if p.more != nil {
+			p.more(stack, built)
+		}
+		p.json, p.warnings, p.MarketDataPipeline = stackJSON(t, stack), warnings(stack), built
 	}
-	return synthesized[variant]
+	return p
+}
+
+// template is the pipeline's template, which the caller may change.
+func (p *pipeline) template(t *testing.T) template {
+	t.Helper()
+	return parse(t, p.json)
 }
 
 func stackJSON(t *testing.T, stack awscdk.Stack) []byte {
@@ -186,9 +212,9 @@ func list(v any) []string {
 }
 
 func TestGoldenTemplates(t *testing.T) {
-	for variant := range variants {
+	for _, variant := range variants {
 		t.Run(variant, func(t *testing.T) {
-			got := templateJSON(t, variant)
+			got := synthesized(t, variant).json
 			file := filepath.Join("testdata", variant+".template.json")
 			if *update {
 				if err := os.WriteFile(file, got, 0o644); err != nil {

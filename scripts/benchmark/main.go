@@ -46,6 +46,7 @@ var sections = []struct {
 	{"cost", (*bench).cost},
 	{"growth", (*bench).growth},
 	{"contention", (*bench).contention},
+	{"cdk", (*bench).cdk},
 }
 
 func main() {
