@@ -82,7 +82,7 @@ func (h *Handler) Tick(ctx context.Context) error {
 	}
 	now := h.cfg.Now()
 	deadline := now.Add(deadlineOf(ctx, now).Sub(now) * 3 / 4)
-	inv, p, cancel := h.begin(ctx, now, deadline)
+	inv, p, cancel := h.begin(ctx, now, deadline, new(memory))
 	defer cancel()
 	var errs []error
 	if h.cfg.Timers {

@@ -17,15 +17,14 @@ import (
 // invocation is the work on one batch.
 type invocation struct {
 	*Handler
-	start    time.Time
-	owner    string // of the alerts that this invocation stores
-	lease    int64  // until when it may publish them, milliseconds since 1970 UTC
-	messages []message
-	groups   map[string]int // group -> its first message that is to be returned
-	series   []*series
-	outbox   []entry
-	count    counters
-	scratch  scratch
+	*memory
+	start  time.Time
+	owner  string         // of the alerts that this invocation stores
+	lease  int64          // until when it may publish them, milliseconds since 1970 UTC
+	groups map[string]int // group -> its first message that is to be returned
+	series []*series
+	outbox []entry
+	count  counters
 }
 
 // entry is an alert that this invocation has the right to publish.
@@ -42,7 +41,6 @@ const recovered = -1
 func (inv *invocation) decode(records []Record) {
 	type key struct{ symbol, source string }
 	bySeries := map[key]*series{}
-	var arena []market.Event // of the bodies that are decoded here
 	for i := range records {
 		m := &inv.messages[i]
 		m.Record = &records[i]
@@ -61,9 +59,9 @@ func (inv *invocation) decode(records []Record) {
 			if sent.IsZero() {
 				sent = inv.start
 			}
-			from := len(arena)
-			arena, m.refused = market.Decode(arena, m.Body, sent, inv.cfg.ClockSkew)
-			events = arena[from:]
+			from := len(inv.events)
+			inv.events, m.refused = market.Decode(inv.events, m.Body, sent, inv.cfg.ClockSkew)
+			events = inv.events[from:]
 		}
 		m.events = len(events)
 		inv.count.eventsReceived += len(events) + len(m.refused)

@@ -60,7 +60,7 @@ func (p *eventParser) event(i int) int {
 		if key != "Records" {
 			return p.skip(i, 2)
 		}
-		p.records = nil
+		p.records = p.records[:0]
 		return p.array(i, p.record)
 	})
 }
@@ -120,9 +120,9 @@ func (p *eventParser) record(i int) int {
 			p.text(&r.Body, body)
 		}
 	}
-	if p.records == nil {
+	if len(p.records) == 0 {
 		more := (len(p.s) - from) / (i - from)
-		p.records = make([]Record, 0, more+1)
+		p.records = slices.Grow(p.records, more+1)
 		p.events = slices.Grow(p.events, more*len(r.Events))
 	}
 	p.records = append(p.records, r)
