@@ -30,6 +30,7 @@ func DecodeQuoted(dst []Event, s string, i int) (events []Event, end int, latest
 		if i = u.event(e, i); i < 0 {
 			break
 		}
+		u.packed = true
 		e.Index = int32(count)
 		latest = max(latest, e.EventTime())
 		if array {

@@ -137,8 +137,9 @@ func TestUsualGivesUp(t *testing.T) {
 	for _, e := range []string{goodTrade, goodQuote, goodBar, goodVolume} {
 		all = append(all, member.FindAllString(e, -1)...)
 	}
-	check := func(members ...string) {
+	check := func(good string, members ...string) {
 		e := "{" + strings.Join(members, ",") + "}"
+		checkUsual(t, good+"\n"+good+"\n"+e) // it begins as others did
 		checkUsual(t, e)
 		checkUsual(t, spacedOut(e))
 		checkUsual(t, "["+e+","+shortest+"]")
@@ -146,11 +147,11 @@ func TestUsualGivesUp(t *testing.T) {
 	for _, e := range append(slices.Clone(goodEvents), feedQuote, feedBar) {
 		members := member.FindAllString(e, -1)
 		for i := range members {
-			check(slices.Delete(slices.Clone(members), i, i+1)...)
-			check(slices.Concat(members[i:], members[:i])...)
+			check(e, slices.Delete(slices.Clone(members), i, i+1)...)
+			check(e, slices.Concat(members[i:], members[:i])...)
 		}
 		for _, more := range all {
-			check(append(slices.Clone(members), more)...)
+			check(e, append(slices.Clone(members), more)...)
 		}
 	}
 	for _, stamp := range []string{
