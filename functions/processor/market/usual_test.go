@@ -178,6 +178,22 @@ func TestUsualGivesUp(t *testing.T) {
 	}
 }
 
+// TestUsualBegins has events of one message that begin alike, and nearly.
+func TestUsualBegins(t *testing.T) {
+	begins := []string{`"symbol":"AAPL"`, `"symbol":"AAPL","source":"sip"`, `"source":"sip","symbol":"AAPL"`, `"source":"sip","type":"trade","symbol":"AAPL"`, `"symbol":"AAPLE"`, `"symbol":"AAPL","source":"si"`, `"source":"sip"`}
+	rests := []string{`"price":1,"timestamp":"2026-11-20T14:30:00Z"`, `"price":"1.5","timestamp":"2026-11-20T14:30:00Z","source":"x"`, `"timestamp":"2026-11-20T14:30:00Z","price":2`, `"price":3`, `"timestamp":"2026-11-20T14:30:00Z","type":"clock"`, `"price":1,"symbol":"AAPL","timestamp":"2026-11-20T14:30:00Z"`}
+	for _, a := range begins {
+		for _, b := range begins {
+			for _, rest := range rests {
+				usual := "{" + a + "," + rests[0] + "}\n"
+				for _, e := range []string{"{" + b + "," + rest + "}", "{" + b + " ," + rest + "}", spacedOut("{" + b + "," + rest + "}")} {
+					checkUsual(t, usual+usual+e+"\n"+usual)
+				}
+			}
+		}
+	}
+}
+
 // TestDecodeQuotedLimits: a body over a limit is left to Decode, which knows what to refuse.
 func TestDecodeQuotedLimits(t *testing.T) {
 	for n, ok := range map[int]bool{10_000: true, 10_001: false} {
