@@ -222,7 +222,7 @@ func (inv *invocation) recover(p phases, keys []alert.Key) error {
 		// One that cannot be read must not keep the others.
 		inv.cfg.Logger.Error("expired alerts not read", slog.String("error", errorText(err)))
 	}
-	swept := &series{settled: map[string]bool{}}
+	swept := new(series)
 	for _, k := range keys {
 		if inv.over(p.work) {
 			break

@@ -115,6 +115,10 @@ type memory struct {
 	events   []market.Event
 	records  []Record
 	messages []message
+	bySeries map[seriesKey]*series // nil for those that no rule watches
+	made     []*series
+	runs     []run
+	parts    []part
 	scratch  scratch
 }
 
