@@ -124,7 +124,7 @@ func TestHandleAllocations(t *testing.T) {
 		most        float64
 	}{
 		{"history, 5,000 events of 10 series", historyOfFour, 0, 250},
-		{"history, 5,000 series", historyOfFour, 1, 5000 * 8},
+		{"history, 5,000 series", historyOfFour, 1, 5000 * 9},
 		{"threshold, 5,000 series", oneThreshold, 1, 5000 * 2},
 		{"history, 1,000 messages of as many series", historyOfFour, 2, 1000 * 9},
 		{"history, 1,000 messages of one series", historyOfFour, 3, 250},

@@ -29,6 +29,7 @@ type eventParser struct {
 	early  bool
 	skew   time.Duration
 	events []market.Event
+	quoted market.Quoted
 }
 
 // maxNesting is that of encoding/json.
@@ -72,7 +73,7 @@ type draft struct {
 	Record
 	count  string // ApproximateReceiveCount
 	body   int    // the index of the body that was decoded where it stands, -1 for another
-	latest int64  // of that body, see market.DecodeQuoted
+	latest int64  // of that body, see market.Quoted
 }
 
 // record reads one record. The first one's size tells about how many there are.
@@ -113,7 +114,9 @@ func (p *eventParser) record(i int) int {
 	}
 	if len(p.records) == 0 {
 		more := (len(p.s) - from) / (i - from)
-		p.records = slices.Grow(p.records, more+1)
+		if cap(p.records) <= more {
+			p.records = make([]Record, 0, more+1)
+		}
 		p.events = slices.Grow(p.events, more*len(r.Events))
 	}
 	p.records = append(p.records, r.Record)
@@ -145,7 +148,7 @@ func (p *eventParser) anyRecord(r *draft, i int) int {
 func (p *eventParser) readBody(r *draft, i int) int {
 	if r.body = -1; p.early && p.at(i) == '"' {
 		var end int
-		if p.events, end, r.latest = market.DecodeQuoted(p.events, p.s, i+1); end >= 0 {
+		if p.events, end, r.latest = p.quoted.Decode(p.events, p.s, i+1); end >= 0 {
 			r.body = i
 			return end + 1
 		}

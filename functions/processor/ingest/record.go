@@ -87,7 +87,7 @@ func (p *eventParser) parse() {
 var ErrNoRecords = errors.New("ingest: the event holds no SQS records")
 
 // HandleEvent is Handle for the event that Lambda hands over, read as ParseEvent reads it. The bodies of messages that are
-// delivered for the first time and hold usual events only (see market.DecodeQuoted) are decoded where they stand.
+// delivered for the first time and hold usual events only (see market.Quoted) are decoded where they stand.
 //
 // Until it returns, payload must not change: all strings of the batch alias it. Nothing but the response does so after it.
 func (h *Handler) HandleEvent(ctx context.Context, payload []byte) (Response, error) {

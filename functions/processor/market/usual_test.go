@@ -27,7 +27,7 @@ func quoted(body string) string {
 }
 
 // checkUsual holds the paths for usual events against the general one: the same events and refusals, in all they tell.
-// It returns how many events DecodeQuoted read.
+// It returns how many events Quoted read.
 func checkUsual(t *testing.T, body string) int {
 	t.Helper()
 	events, refused := Decode(nil, body, testNow, testSkew)
@@ -49,7 +49,13 @@ func checkUsual(t *testing.T, body string) int {
 func checkQuoted(t *testing.T, s string) int {
 	t.Helper()
 	before := []Event{{Symbol: "before"}}
-	events, end, latest := DecodeQuoted(before, s, 0)
+	events, end, latest := new(Quoted).Decode(before, s, 0)
+	var warm Quoted
+	_, _, _ = warm.Decode(nil, s, 0)
+	again, warmEnd, warmLatest := warm.Decode(before, s, 0)
+	if !slices.Equal(events, again) || end != warmEnd || latest != warmLatest {
+		t.Fatalf("%q: %+v up to %d, and the second time %+v up to %d", s, events, end, again, warmEnd)
+	}
 	if len(events) == 0 || events[0] != before[0] {
 		t.Fatalf("%q: lost what was in dst", s)
 	}
@@ -194,18 +200,18 @@ func TestUsualBegins(t *testing.T) {
 	}
 }
 
-// TestDecodeQuotedLimits: a body over a limit is left to Decode, which knows what to refuse.
-func TestDecodeQuotedLimits(t *testing.T) {
+// TestQuotedLimits: a body over a limit is left to Decode, which knows what to refuse.
+func TestQuotedLimits(t *testing.T) {
 	for n, ok := range map[int]bool{10_000: true, 10_001: false} {
 		s := quoted(strings.Repeat(goodClock+"\n", n))[1:]
-		if events, end, _ := DecodeQuoted(nil, s, 0); (end >= 0) != ok || ok && len(events) != n {
+		if events, end, _ := new(Quoted).Decode(nil, s, 0); (end >= 0) != ok || ok && len(events) != n {
 			t.Errorf("%d events: %d, end %d", n, len(events), end)
 		}
 	}
 	long := with(feedTrade, "conditions", "["+strings.TrimSuffix(strings.Repeat(`"`+strings.Repeat("x", 128)+`",`, 64), ",")+"]")
 	for n, ok := range map[int]bool{100: true, 130: false} {
 		s := quoted(strings.Repeat(long+"\n", n))[1:]
-		if _, end, _ := DecodeQuoted(nil, s, 0); (end >= 0) != ok {
+		if _, end, _ := new(Quoted).Decode(nil, s, 0); (end >= 0) != ok {
 			t.Errorf("%d bytes: end %d", len(s), end)
 		}
 	}
@@ -273,12 +279,13 @@ func FuzzUsual(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) { checkUsual(t, body) })
 }
 
-func TestDecodeQuotedAllocatesNothing(t *testing.T) {
+func TestQuotedAllocatesNothing(t *testing.T) {
 	dst := make([]Event, 0, 16)
-	for _, body := range []string{shortest, feedQuote, feedBar, "[" + shortest + "," + feedQuote + "]", feedQuote + "\n" + feedBar + "\n"} {
+	var q Quoted
+	for _, body := range []string{shortest, feedQuote, feedBar, "[" + shortest + "," + feedQuote + "]", feedTrade, feedQuote + "\n" + feedBar + "\n"} {
 		s := quoted(body)[1:]
 		if n := testing.AllocsPerRun(100, func() {
-			if _, end, _ := DecodeQuoted(dst, s, 0); end < 0 {
+			if _, end, _ := q.Decode(dst, s, 0); end < 0 {
 				t.Fatalf("%s is not usual", body)
 			}
 		}); n > 0 {
