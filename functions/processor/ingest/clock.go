@@ -82,7 +82,7 @@ func (h *Handler) Tick(ctx context.Context) error {
 	}
 	now := h.cfg.Now()
 	deadline := now.Add(deadlineOf(ctx, now).Sub(now) * 3 / 4)
-	inv, p, cancel := h.begin(ctx, now, deadline)
+	inv, p, cancel := h.begin(ctx, now, deadline, new(memory))
 	defer cancel()
 	var errs []error
 	if h.cfg.Timers {
@@ -222,7 +222,7 @@ func (inv *invocation) recover(p phases, keys []alert.Key) error {
 		// One that cannot be read must not keep the others.
 		inv.cfg.Logger.Error("expired alerts not read", slog.String("error", errorText(err)))
 	}
-	swept := &series{settled: map[string]bool{}}
+	swept := new(series)
 	for _, k := range keys {
 		if inv.over(p.work) {
 			break

@@ -13,12 +13,16 @@ import (
 	"iter"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/market"
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
+
+// The Handler's strings alias the payload of the invocation, whose memory is used again. So whoever is called keeps none
+// that it is given beyond the call; alerts alone have strings of their own.
 
 // States keeps one snapshot per series; package ledger states the contract of each method.
 type States interface {
@@ -179,10 +183,15 @@ const noDeadline = time.Minute
 // Handle processes a batch and returns the messages that SQS shall deliver again. Its error is not nil only if messages
 // failed and none was done; every message is then delivered again. All goroutines have ended when it returns.
 func (h *Handler) Handle(ctx context.Context, records []Record) (Response, error) {
+	return h.handle(ctx, records, new(memory))
+}
+
+func (h *Handler) handle(ctx context.Context, records []Record, m *memory) (Response, error) {
 	now := h.cfg.Now()
-	inv, p, cancel := h.begin(ctx, now, deadlineOf(ctx, now))
+	inv, p, cancel := h.begin(ctx, now, deadlineOf(ctx, now), m)
 	defer cancel()
-	inv.messages = make([]message, len(records))
+	inv.messages = slices.Grow(inv.messages[:0], len(records))[:len(records)]
+	clear(inv.messages)
 	inv.decode(records)
 	inv.run(p.work, p.publish, p.end)
 	inv.forwardRefusals(p.end)
@@ -200,9 +209,9 @@ func deadlineOf(ctx context.Context, now time.Time) time.Time {
 // committed, then for the rejects and the visibility of what is returned.
 type phases struct{ work, publish, end phase }
 
-func (h *Handler) begin(ctx context.Context, now, deadline time.Time) (*invocation, phases, context.CancelFunc) {
+func (h *Handler) begin(ctx context.Context, now, deadline time.Time, m *memory) (*invocation, phases, context.CancelFunc) {
 	inv := &invocation{
-		Handler: h, start: now, owner: h.cfg.NewID(), lease: deadline.Add(leaseMargin).UnixMilli(), groups: map[string]int{},
+		Handler: h, memory: m, start: now, owner: h.cfg.NewID(), lease: deadline.Add(leaseMargin).UnixMilli(), groups: map[string]int{},
 	}
 	reserve := min(1500*time.Millisecond, deadline.Sub(now)/8)
 	work, cancelWork := h.limited(ctx, deadline.Add(-2*reserve))

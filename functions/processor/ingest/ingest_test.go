@@ -168,7 +168,7 @@ func (w *world) Reject(_ context.Context, rejected []market.Rejected) []error {
 			errs[i] = w.rejectErr(&rejected[i])
 		}
 		if errs[i] == nil {
-			w.rejected = append(w.rejected, rejected[i])
+			w.rejected = append(w.rejected, owned(rejected[i]))
 		}
 	}
 	return errs
@@ -179,9 +179,15 @@ func (w *world) SetVisibility(_ context.Context, delays []market.Delay) error {
 		return err
 	}
 	for _, d := range delays {
-		w.delays[d.ReceiptHandle] = d.After
+		w.delays[strings.Clone(d.ReceiptHandle)] = d.After
 	}
 	return nil
+}
+
+// owned is r with texts of its own: those that Reject gets alias the invocation's payload.
+func owned(r market.Rejected) market.Rejected {
+	r.Body, r.OriginMessageID, r.Format, r.Group = strings.Clone(r.Body), strings.Clone(r.OriginMessageID), strings.Clone(r.Format), strings.Clone(r.Group)
+	return r
 }
 
 // trade is a canonical trade of AAPL, at seconds after 14:30.

@@ -17,15 +17,15 @@ import (
 // invocation is the work on one batch.
 type invocation struct {
 	*Handler
-	start    time.Time
-	owner    string // of the alerts that this invocation stores
-	lease    int64  // until when it may publish them, milliseconds since 1970 UTC
-	messages []message
-	groups   map[string]int // group -> its first message that is to be returned
-	series   []*series
-	outbox   []entry
-	count    counters
-	scratch  scratch
+	*memory
+	start  time.Time
+	owner  string         // of the alerts that this invocation stores
+	lease  int64          // until when it may publish them, milliseconds since 1970 UTC
+	groups map[string]int // group -> its first message that is to be returned
+	series []*series
+	outbox []entry
+	queued map[alert.Key]bool // what the outbox has
+	count  counters
 }
 
 // entry is an alert that this invocation has the right to publish.
@@ -40,9 +40,8 @@ const recovered = -1
 
 // decode turns the bodies into events, grouped by series in arrival order. Series that no rule watches are left out.
 func (inv *invocation) decode(records []Record) {
-	type key struct{ symbol, source string }
-	bySeries := map[key]*series{}
-	var arena []market.Event // of the bodies that are decoded here
+	inv.runs = inv.runs[:0]
+	clear(inv.bySeries)
 	for i := range records {
 		m := &inv.messages[i]
 		m.Record = &records[i]
@@ -61,40 +60,67 @@ func (inv *invocation) decode(records []Record) {
 			if sent.IsZero() {
 				sent = inv.start
 			}
-			from := len(arena)
-			arena, m.refused = market.Decode(arena, m.Body, sent, inv.cfg.ClockSkew)
-			events = arena[from:]
+			from := len(inv.events)
+			inv.events, m.refused = market.Decode(inv.events, m.Body, sent, inv.cfg.ClockSkew)
+			events = inv.events[from:]
 		}
 		m.events = len(events)
 		inv.count.eventsReceived += len(events) + len(m.refused)
 		inv.count.eventsRejected += len(m.refused)
 		for len(events) > 0 {
-			k := key{events[0].Symbol, events[0].Source}
+			first := &events[0]
 			n := 1
-			for n < len(events) && events[n].Symbol == k.symbol && events[n].Source == k.source {
+			for n < len(events) && events[n].Symbol == first.Symbol && events[n].Source == first.Source {
 				n++
 			}
-			run := events[:n:n]
+			if s := inv.seriesOf(first); s != nil {
+				s.runs++
+				inv.runs = append(inv.runs, run{s, part{message: i, events: events[:n:n]}})
+			}
 			events = events[n:]
-			s, known := bySeries[k]
-			if !known {
-				if p := inv.cfg.Engine.Program(k.symbol, k.source); p != nil {
-					s = &series{key: run[0].Series(), program: p, unread: true, settled: map[string]bool{}}
-					inv.series = append(inv.series, s)
-				}
-				bySeries[k] = s
-			}
-			if s == nil {
-				continue
-			}
-			// The first run of a message's events is not copied; what the capacity ends, append copies.
-			if last := len(s.parts) - 1; last >= 0 && s.parts[last].message == i {
-				s.parts[last].events = append(s.parts[last].events, run...)
-			} else {
-				s.parts = append(s.parts, part{message: i, events: run})
-			}
 		}
 	}
+	parts := slices.Grow(inv.parts[:0], len(inv.runs))
+	inv.parts = parts
+	for i := range inv.runs {
+		r := &inv.runs[i]
+		s := r.series
+		if s.parts == nil {
+			s.parts, parts = parts[:0:s.runs], parts[s.runs:s.runs:cap(parts)]
+		}
+		// The first run of a message's events is not copied; what the capacity ends, append copies.
+		if last := len(s.parts) - 1; last >= 0 && s.parts[last].message == r.message {
+			s.parts[last].events = append(s.parts[last].events, r.events...)
+		} else {
+			s.parts = append(s.parts, r.part)
+		}
+	}
+}
+
+// seriesOf is the event's series, nil where no rule watches it.
+func (inv *invocation) seriesOf(e *market.Event) *series {
+	k := seriesKey{e.Symbol, e.Source}
+	s, known := inv.bySeries[k]
+	if known {
+		return s
+	}
+	if p := inv.cfg.Engine.Program(k.symbol, k.source); p != nil {
+		n := len(inv.series)
+		if n == len(inv.made) {
+			more := make([]series, max(8, n))
+			for i := range more {
+				inv.made = append(inv.made, &more[i])
+			}
+		}
+		s = inv.made[n]
+		*s = series{key: e.Series(), program: p, unread: true}
+		inv.series = inv.made[:n+1]
+	}
+	if inv.bySeries == nil {
+		inv.bySeries = map[seriesKey]*series{}
+	}
+	inv.bySeries[k] = s
+	return s
 }
 
 // run commits and publishes in rounds until every series is applied, failed or out of time. A round makes one commit per
@@ -113,6 +139,7 @@ func (inv *invocation) run(work, publish, end phase) {
 		inv.settleHinted(work, fresh)
 		var planned []*series
 		var plans []*plan
+		var kept []plan
 		for _, s := range active {
 			p, err := inv.planSafely(s)
 			switch {
@@ -123,8 +150,11 @@ func (inv *invocation) run(work, publish, end phase) {
 			case p.commit.State == nil && len(p.late) == 0:
 				inv.applied(s, p)
 			default:
-				kept := *p
-				planned, plans = append(planned, s), append(plans, &kept)
+				if kept == nil {
+					kept = make([]plan, 0, len(active)) // never grows: plans point into it
+				}
+				kept = append(kept, *p)
+				planned, plans = append(planned, s), append(plans, &kept[len(kept)-1])
 			}
 		}
 		inv.dropSettledHints(work, planned, plans)
@@ -267,7 +297,7 @@ func (inv *invocation) judge(ctx phase, s *series, message int, key alert.Key, r
 		return
 	}
 	if r.Status != alert.Pending {
-		s.settled[key.ID] = true
+		s.settle(key.ID)
 		return
 	}
 	over := r.Lease < inv.cfg.Now().UnixMilli()
@@ -282,12 +312,12 @@ func (inv *invocation) judge(ctx phase, s *series, message int, key alert.Key, r
 			return
 		}
 		if r.Status != alert.Pending {
-			s.settled[key.ID] = true
+			s.settle(key.ID)
 			return
 		}
 	}
 	if claimed {
-		inv.outbox = append(inv.outbox, entry{r, s, message})
+		inv.enqueue(entry{r, s, message})
 		return
 	}
 	if message != recovered {
@@ -295,10 +325,17 @@ func (inv *invocation) judge(ctx phase, s *series, message int, key alert.Key, r
 	}
 }
 
-// publishes tells whether the outbox has the alert.
-func (inv *invocation) publishes(key alert.Key) bool {
-	return slices.ContainsFunc(inv.outbox, func(e entry) bool { return e.record.Key() == key })
+// enqueue puts an alert into the outbox.
+func (inv *invocation) enqueue(e entry) {
+	if inv.queued == nil {
+		inv.queued = map[alert.Key]bool{}
+	}
+	inv.queued[e.record.Key()] = true
+	inv.outbox = append(inv.outbox, e)
 }
+
+// publishes tells whether the outbox has the alert.
+func (inv *invocation) publishes(key alert.Key) bool { return inv.queued[key] }
 
 func uniqueKeys(keys []alert.Key) []alert.Key {
 	seen := make(map[alert.Key]bool, len(keys))
@@ -454,7 +491,7 @@ func (inv *invocation) take(ctx phase, s *series, p *plan, existing []alert.Reco
 		}
 		inv.count.alertsFired++
 		if r.Status == alert.Pending {
-			inv.outbox = append(inv.outbox, entry{r, s, p.causes[r.ID]})
+			inv.enqueue(entry{r, s, p.causes[r.ID]})
 		}
 	}
 }
@@ -470,6 +507,7 @@ func (inv *invocation) publish(ctx, end phase, n int) {
 	records := make([]alert.Record, len(entries))
 	for i := range entries {
 		records[i] = entries[i].record
+		delete(inv.queued, records[i].Key())
 	}
 	errs := inv.cfg.Notifier.Publish(ctx, records)
 	var settled []alert.Record
@@ -505,7 +543,7 @@ func (inv *invocation) publish(ctx, end phase, n int) {
 			if err != nil {
 				inv.returnFor(end, e.message, fmt.Errorf("recording published alerts: %w", err))
 			} else {
-				e.series.settled[e.record.ID] = true
+				e.series.settle(e.record.ID)
 			}
 		}
 	}

@@ -22,11 +22,14 @@ type eventParser struct {
 	buf     strings.Builder // of the strings with escapes
 	records []Record
 	err     error
+	tail    string // the end of the last usual record, from its "eventSource" on
+	unusual bool   // a record was not usual: the others are not tried
 
 	// Where early is set, bodies of usual events are decoded where they stand, into events.
 	early  bool
 	skew   time.Duration
 	events []market.Event
+	quoted market.Quoted
 }
 
 // maxNesting is that of encoding/json.
@@ -60,80 +63,196 @@ func (p *eventParser) event(i int) int {
 		if key != "Records" {
 			return p.skip(i, 2)
 		}
-		p.records = nil
+		p.records = p.records[:0]
 		return p.array(i, p.record)
 	})
 }
 
+// draft is a record that is being read.
+type draft struct {
+	Record
+	count  string // ApproximateReceiveCount
+	body   int    // the index of the body that was decoded where it stands, -1 for another
+	latest int64  // of that body, see market.Quoted
+}
+
 // record reads one record. The first one's size tells about how many there are.
 func (p *eventParser) record(i int) int {
-	var r Record
-	var count string
-	from, events, body, latest := i, len(p.events), -1, int64(0)
-	i = p.members(i, func(key string, i int) int {
-		switch key {
-		case "messageId":
-			return p.text(&r.MessageID, i)
-		case "receiptHandle":
-			return p.text(&r.ReceiptHandle, i)
-		case "body":
-			body, p.events = -1, p.events[:events]
-			if p.early && p.at(i) == '"' {
-				var end int
-				if p.events, end, latest = market.DecodeQuoted(p.events, p.s, i+1); end >= 0 {
-					body = i
-					return end + 1
-				}
-			}
-			return p.text(&r.Body, i)
-		case "attributes":
-			count, r.Group, r.Sent, r.FirstReceived = "", "", time.Time{}, time.Time{}
-			return p.attributes(&r, &count, i)
-		case "messageAttributes":
-			r.Format, r.OriginMessageID = "", ""
-			return p.messageAttributes(&r, i)
-		}
-		return p.skip(i, 4)
-	})
-	if i < 0 {
-		return -1
+	from, events := i, len(p.events)
+	r := draft{body: -1}
+	if i = -1; !p.unusual {
+		i = p.usualRecord(&r, from)
 	}
-	n, err := strconv.Atoi(count)
+	if i < 0 {
+		p.unusual = true
+		r, p.events = draft{body: -1}, p.events[:events]
+		if i = p.anyRecord(&r, from); i < 0 {
+			return -1
+		}
+	}
+	n, err := strconv.Atoi(r.count)
 	switch {
 	case r.MessageID == "":
 		err = fmt.Errorf("ingest: record %d of the SQS batch has no messageId", len(p.records))
 	case err != nil:
-		err = fmt.Errorf("ingest: message %s: ApproximateReceiveCount is %q, not a number", r.MessageID, count)
+		err = fmt.Errorf("ingest: message %s: ApproximateReceiveCount is %q, not a number", r.MessageID, r.count)
 	}
 	if err != nil {
 		p.records, p.err = nil, err
 		return -1
 	}
 	r.ReceiveCount = n
-	if body >= 0 {
+	if r.body >= 0 {
 		// A late event of a retry is kept as received, and without a time of sending the invocation's counts: Handle sees to
 		// both, and to what is too far in the future.
-		if n == 1 && r.canonical() && !time.Unix(0, latest).After(r.Sent.Add(p.skew)) {
+		if n == 1 && r.canonical() && !time.Unix(0, r.latest).After(r.Sent.Add(p.skew)) {
 			r.Events = p.events[events:]
 		} else {
 			p.events = p.events[:events]
-			p.text(&r.Body, body)
+			p.text(&r.Body, r.body)
 		}
 	}
-	if p.records == nil {
+	if len(p.records) == 0 {
 		more := (len(p.s) - from) / (i - from)
-		p.records = make([]Record, 0, more+1)
+		if cap(p.records) <= more {
+			p.records = make([]Record, 0, more+1)
+		}
 		p.events = slices.Grow(p.events, more*len(r.Events))
 	}
-	p.records = append(p.records, r)
+	p.records = append(p.records, r.Record)
 	return i
 }
 
-func (p *eventParser) attributes(r *Record, count *string, i int) int {
+func (p *eventParser) anyRecord(r *draft, i int) int {
+	events := len(p.events)
+	return p.members(i, func(key string, i int) int {
+		switch key {
+		case "messageId":
+			return p.text(&r.MessageID, i)
+		case "receiptHandle":
+			return p.text(&r.ReceiptHandle, i)
+		case "body":
+			p.events = p.events[:events]
+			return p.readBody(r, i)
+		case "attributes":
+			r.count, r.Group, r.Sent, r.FirstReceived = "", "", time.Time{}, time.Time{}
+			return p.attributes(r, i)
+		case "messageAttributes":
+			r.Format, r.OriginMessageID = "", ""
+			return p.messageAttributes(r, i)
+		}
+		return p.skip(i, 4)
+	})
+}
+
+func (p *eventParser) readBody(r *draft, i int) int {
+	if r.body = -1; p.early && p.at(i) == '"' {
+		var end int
+		if p.events, end, r.latest = p.quoted.Decode(p.events, p.s, i+1); end >= 0 {
+			r.body = i
+			return end + 1
+		}
+	}
+	return p.text(&r.Body, i)
+}
+
+// usualRecord reads a record as Lambda writes them: without white space, in its order of names, of plain texts. Anything else
+// makes it give up with -1; anyRecord then judges the record from its brace on. What both accept they read alike.
+func (p *eventParser) usualRecord(r *draft, i int) int {
+	r.MessageID, i = p.plain(p.behind(i, `{"messageId":"`))
+	r.ReceiptHandle, i = p.plain(p.behind(i, `,"receiptHandle":"`))
+	if i = p.behind(i, `,"body":`); i < 0 {
+		return -1
+	}
+	if i = p.readBody(r, i); i < 0 {
+		return -1
+	}
+	r.count, i = p.plain(p.behind(i, `,"attributes":{"ApproximateReceiveCount":"`))
+	var name, value string
+	tail := -1
+	for i >= 0 && p.at(i) == ',' {
+		name, i = p.plain(p.behind(i, `,"`))
+		from := i + len(`:`)
+		if value, i = p.plain(p.behind(i, `:"`)); i < 0 {
+			return -1
+		}
+		switch name {
+		case "SentTimestamp":
+			i = p.milliseconds(&r.Sent, from)
+		case "ApproximateFirstReceiveTimestamp":
+			i = p.milliseconds(&r.FirstReceived, from)
+		case "MessageGroupId":
+			r.Group = value
+		case "ApproximateReceiveCount":
+			r.count = value
+		}
+	}
+	if i = p.usualMessageAttributes(r, p.behind(i, `},"messageAttributes":`)); i < 0 {
+		return -1
+	}
+	for p.at(i) == ',' {
+		// From "eventSource" on the rest is the queue's, and the same in all its records.
+		if p.tail != "" && strings.HasPrefix(p.s[i:], p.tail) {
+			return i + len(p.tail)
+		}
+		from := i
+		if name, i = p.plain(p.behind(i, `,"`)); name == "eventSource" {
+			tail = from
+		}
+		if _, i = p.plain(p.behind(i, `:"`)); i < 0 || slices.Contains(recordNames, name) {
+			return -1
+		}
+	}
+	if i = p.behind(i, `}`); i >= 0 && tail >= 0 {
+		p.tail = p.s[tail:i]
+	}
+	return i
+}
+
+// recordNames are those of a record's members that count.
+var recordNames = []string{"messageId", "receiptHandle", "body", "attributes", "messageAttributes"}
+
+// usualMessageAttributes is fast for none, and for what package producer sets.
+func (p *eventParser) usualMessageAttributes(r *draft, i int) int {
+	if next := p.behind(i, `{}`); next >= 0 {
+		return next
+	}
+	id, next := p.plain(p.behind(i, `{"origin_message_id":{"stringValue":"`))
+	if next = p.behind(next, `,"stringListValues":[],"binaryListValues":[],"dataType":"String"}}`); next >= 0 {
+		r.OriginMessageID = id
+		return next
+	}
+	if i < 0 {
+		return -1
+	}
+	return p.messageAttributes(r, i)
+}
+
+// behind is the index behind text, if it is at s[i], else -1. i may be -1 too.
+func (p *eventParser) behind(i int, text string) int {
+	if i < 0 || !strings.HasPrefix(p.s[i:], text) {
+		return -1
+	}
+	return i + len(text)
+}
+
+// plain reads a string without escapes, of ASCII, whose inside begins at s[i].
+func (p *eventParser) plain(i int) (text string, next int) {
+	if i < 0 {
+		return "", -1
+	}
+	end := plainEnd(p.s, i)
+	if p.at(end) != '"' {
+		return "", -1
+	}
+	return p.s[i:end], end + 1
+}
+
+func (p *eventParser) attributes(r *draft, i int) int {
 	return p.members(i, func(key string, i int) int {
 		switch key {
 		case "ApproximateReceiveCount":
-			return p.text(count, i)
+			return p.text(&r.count, i)
 		case "SentTimestamp":
 			return p.milliseconds(&r.Sent, i)
 		case "ApproximateFirstReceiveTimestamp":
@@ -145,7 +264,7 @@ func (p *eventParser) attributes(r *Record, count *string, i int) int {
 	})
 }
 
-func (p *eventParser) messageAttributes(r *Record, i int) int {
+func (p *eventParser) messageAttributes(r *draft, i int) int {
 	return p.members(i, func(key string, i int) int {
 		var dst *string
 		switch key {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"time"
+	"unsafe"
 
 	"example.com/market-data-pipeline/functions/processor/market"
 )
@@ -85,21 +86,14 @@ func (p *eventParser) parse() {
 // ErrNoRecords is HandleEvent's error for an event that is good JSON and holds no records.
 var ErrNoRecords = errors.New("ingest: the event holds no SQS records")
 
-// arenas keeps the memory of events between invocations, as *[]market.Event: zeroing fresh memory costs as much as a third
-// of decoding into it.
-var arenas sync.Pool
-
-// maxArena bounds, in events of 304 bytes, what is kept.
-const maxArena = 20_000
-
 // HandleEvent is Handle for the event that Lambda hands over, read as ParseEvent reads it. The bodies of messages that are
-// delivered for the first time and hold usual events only (see market.DecodeQuoted) are decoded where they stand.
+// delivered for the first time and hold usual events only (see market.Quoted) are decoded where they stand.
+//
+// Until it returns, payload must not change: all strings of the batch alias it. Nothing but the response does so after it.
 func (h *Handler) HandleEvent(ctx context.Context, payload []byte) (Response, error) {
-	arena, _ := arenas.Get().(*[]market.Event)
-	if arena == nil {
-		arena = new([]market.Event)
-	}
-	p := eventParser{s: string(payload), early: true, skew: h.cfg.ClockSkew, events: (*arena)[:0]}
+	m := memories.Get().(*memory)
+	p := eventParser{s: unsafe.String(unsafe.SliceData(payload), len(payload)), records: m.records[:0],
+		early: true, skew: h.cfg.ClockSkew, events: m.events[:0]}
 	p.parse()
 	if p.err != nil {
 		return Response{}, p.err
@@ -107,11 +101,28 @@ func (h *Handler) HandleEvent(ctx context.Context, payload []byte) (Response, er
 	if len(p.records) == 0 {
 		return Response{}, ErrNoRecords
 	}
-	// All of the invocation has ended when Handle returns: nothing refers to the events any more.
-	response, err := h.Handle(ctx, p.records)
-	if cap(p.events) <= maxArena {
-		*arena = p.events
-		arenas.Put(arena)
+	m.records, m.events = p.records, p.events
+	// All of the invocation has ended when handle returns: nothing refers to its memory any more.
+	response, err := h.handle(ctx, p.records, m)
+	if cap(m.events) <= maxKept {
+		memories.Put(m)
 	}
 	return response, err
 }
+
+// memory is what one invocation after the other uses, so that a warm one makes little garbage.
+type memory struct {
+	events   []market.Event
+	records  []Record
+	messages []message
+	bySeries map[seriesKey]*series // nil for those that no rule watches
+	made     []*series
+	runs     []run
+	parts    []part
+	scratch  scratch
+}
+
+var memories = sync.Pool{New: func() any { return new(memory) }}
+
+// maxKept bounds, in events of 304 bytes, what is kept.
+const maxKept = 20_000

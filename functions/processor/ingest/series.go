@@ -15,6 +15,7 @@ import (
 type series struct {
 	key     string
 	program *alert.Program
+	runs    int    // of its events
 	parts   []part // the messages that carry events of the series, in arrival order
 
 	unread  bool // the snapshot must be read (again)
@@ -30,6 +31,22 @@ type series struct {
 func (s *series) name() string {
 	sum := sha256.Sum256([]byte(s.key))
 	return hex.EncodeToString(sum[:8])
+}
+
+// settle notes that an alert is known to be settled.
+func (s *series) settle(id string) {
+	if s.settled == nil {
+		s.settled = map[string]bool{}
+	}
+	s.settled[id] = true
+}
+
+type seriesKey struct{ symbol, source string }
+
+// run is successive events of a series in one message.
+type run struct {
+	series *series
+	part
 }
 
 // part is what one message carries for one series.
@@ -183,8 +200,9 @@ parts:
 	}
 	inv.scratch.engine = state.Append(inv.scratch.engine[:0])
 	p.commit = alert.Commit{ID: inv.cfg.NewID(), Series: s.key, Alerts: records, State: &alert.Snapshot{
-		Version: s.snap.Version, Delivered: slices.Clone(inv.keep(delivered.list, hints)), Hints: hints, Engine: slices.Clone(inv.scratch.engine),
-		Due: due, Lag: last.lag,
+		Version: s.snap.Version, Delivered: carve(&inv.scratch.kept, inv.keep(delivered.list, hints), 512), Hints: hints,
+		Engine: carve(&inv.scratch.engines, inv.scratch.engine, 32<<10),
+		Due:    due, Lag: last.lag,
 	}}
 	return p, 0, nil
 }
@@ -193,8 +211,21 @@ parts:
 type scratch struct {
 	states    map[*alert.Program]*alert.State
 	plan      plan // of the step that runs
-	engine    []byte
 	delivered delivered
+
+	engine  []byte
+	engines []byte // chunks of what snapshots hold
+	kept    []alert.Delivered
+}
+
+// carve returns a copy of v: a part of a chunk of memory, which is as large as size says, and used once.
+func carve[T any](chunk *[]T, v []T, size int) []T {
+	n := len(*chunk)
+	if cap(*chunk)-n < len(v) {
+		*chunk, n = make([]T, 0, max(len(v), size)), 0
+	}
+	*chunk = append(*chunk, v...)
+	return (*chunk)[n:len(*chunk):len(*chunk)]
 }
 
 // maxStates bounds the memory for states where many programs watch the series of a batch.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
@@ -99,7 +100,9 @@ func (m *Memory) Commit(ctx context.Context, c alert.Commit) (alert.CommitResult
 		if st.version != c.State.Version {
 			return alert.CommitResult{Conflict: true}, nil
 		}
-		m.states[c.Series] = stored{version: st.version + 1, commit: c.ID, data: alert.AppendSnapshot(nil, c.State), due: c.State.Due, lag: c.State.Lag}
+		due := c.State.Due
+		due.Group = strings.Clone(due.Group) // the caller's memory may be used again
+		m.states[c.Series] = stored{version: st.version + 1, commit: c.ID, data: alert.AppendSnapshot(nil, c.State), due: due, lag: c.State.Lag}
 	}
 	for i := range c.Alerts {
 		k := c.Alerts[i].Key()

@@ -64,7 +64,7 @@ func (l Limits) Decode(dst []Event, body string, now time.Time, skew time.Durati
 }
 
 func (l Limits) decode(dst []Event, body string, latest int64) (events []Event, refused []Refusal) {
-	d := decoder{s: body, limits: l, events: dst, latest: latest, usual: usual{s: body, latest: latest}}
+	d := decoder{s: body, limits: l, events: dst, latest: latest, usual: usual{s: body, latest: latest, packed: true}}
 	d.body()
 	return d.events, d.refused
 }

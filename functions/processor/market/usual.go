@@ -37,6 +37,17 @@ type usual struct {
 
 	// The last conditions with escapes, and without.
 	escaped, unescaped string
+
+	// Of several events: how the last one began, up to the first value that is none of type, symbol and source, its field,
+	// and what was read until there. Events of one series begin alike.
+	packed bool
+	begin  struct {
+		text           string
+		kind           Kind
+		symbol, source string
+		seen           fields
+		value          field
+	}
 }
 
 // quoteBytes is the length of a quote, and its first byte.
@@ -187,6 +198,9 @@ func (u *usual) object(e *Event, i int) int {
 	return usualObject[compact](u, e, i)
 }
 
+// openers are the fields of a usual.begin.
+const openers fields = 1<<fieldType | 1<<fieldSymbol | 1<<fieldSource
+
 // usualObject reads the event whose brace is at s[i]. Its index goes on by constants where it can, behind keys for one: the
 // processor then need not wait for one load to know where the next one is. That is why the keys are compared in a switch.
 func usualObject[W writing](u *usual, e *Event, i int) int {
@@ -194,77 +208,89 @@ func usualObject[W writing](u *usual, e *Event, i int) int {
 	if !isQuote[W](s, i+1) {
 		return -1
 	}
+	start := i
 	width, _ := quoteBytes[W]()
 	i += 1 + width
 	var seen fields
-	for {
-		if i+6 > len(s) {
-			return -1
+	f, known := unknownField, false
+	if last := &u.begin; last.text != "" && strings.HasPrefix(s[start:], last.text) {
+		e.Kind, e.Symbol, e.Source, seen, f = last.kind, last.symbol, last.source, last.seen, last.value
+		i, known = start+len(last.text), true
+	}
+	for ; ; known = false {
+		if !known {
+			if i+6 > len(s) {
+				return -1
+			}
+			f = usualFields[slotOf(s, i)]
+			if f == fieldPrice && s[i+5] == '_' {
+				f = fieldPriceEligible
+			}
+			if seen.has(f) {
+				return -1
+			}
+			seen |= 1 << (f & 31)
+			switch f {
+			case fieldType:
+				i = behind(s, i, "type")
+			case fieldSymbol:
+				i = behind(s, i, "symbol")
+			case fieldSource:
+				i = behind(s, i, "source")
+			case fieldTimestamp:
+				i = behind(s, i, "timestamp")
+			case fieldSequence:
+				i = behind(s, i, "sequence")
+			case fieldID:
+				i = behind(s, i, "id")
+			case fieldVenue:
+				i = behind(s, i, "venue")
+			case fieldPrice:
+				i = behind(s, i, "price")
+			case fieldSize:
+				i = behind(s, i, "size")
+			case fieldSide:
+				i = behind(s, i, "side")
+			case fieldPriceEligible:
+				i = behind(s, i, "price_eligible")
+			case fieldConditions:
+				i = behind(s, i, "conditions")
+			case fieldBid:
+				i = behind(s, i, "bid")
+			case fieldAsk:
+				i = behind(s, i, "ask")
+			case fieldBidSize:
+				i = behind(s, i, "bid_size")
+			case fieldAskSize:
+				i = behind(s, i, "ask_size")
+			case fieldInterval:
+				i = behind(s, i, "interval")
+			case fieldOpen:
+				i = behind(s, i, "open")
+			case fieldHigh:
+				i = behind(s, i, "high")
+			case fieldLow:
+				i = behind(s, i, "low")
+			case fieldClose:
+				i = behind(s, i, "close")
+			case fieldVolume:
+				i = behind(s, i, "volume")
+			case fieldVWAP:
+				i = behind(s, i, "vwap")
+			case fieldTrades:
+				i = behind(s, i, "trades")
+			default:
+				return -1
+			}
+			if uint(i) >= uint(len(s)-3) || !colonIn[W](word4(s, i)) {
+				return -1
+			}
+			i += colonBytes[W]()
+			if u.packed && seen&^openers == 1<<f {
+				last := &u.begin
+				last.text, last.kind, last.symbol, last.source, last.seen, last.value = s[start:i], e.Kind, e.Symbol, e.Source, seen, f
+			}
 		}
-		f := usualFields[slotOf(s, i)]
-		if f == fieldPrice && s[i+5] == '_' {
-			f = fieldPriceEligible
-		}
-		if seen.has(f) {
-			return -1
-		}
-		seen |= 1 << (f & 31)
-		switch f {
-		case fieldType:
-			i = behind(s, i, "type")
-		case fieldSymbol:
-			i = behind(s, i, "symbol")
-		case fieldSource:
-			i = behind(s, i, "source")
-		case fieldTimestamp:
-			i = behind(s, i, "timestamp")
-		case fieldSequence:
-			i = behind(s, i, "sequence")
-		case fieldID:
-			i = behind(s, i, "id")
-		case fieldVenue:
-			i = behind(s, i, "venue")
-		case fieldPrice:
-			i = behind(s, i, "price")
-		case fieldSize:
-			i = behind(s, i, "size")
-		case fieldSide:
-			i = behind(s, i, "side")
-		case fieldPriceEligible:
-			i = behind(s, i, "price_eligible")
-		case fieldConditions:
-			i = behind(s, i, "conditions")
-		case fieldBid:
-			i = behind(s, i, "bid")
-		case fieldAsk:
-			i = behind(s, i, "ask")
-		case fieldBidSize:
-			i = behind(s, i, "bid_size")
-		case fieldAskSize:
-			i = behind(s, i, "ask_size")
-		case fieldInterval:
-			i = behind(s, i, "interval")
-		case fieldOpen:
-			i = behind(s, i, "open")
-		case fieldHigh:
-			i = behind(s, i, "high")
-		case fieldLow:
-			i = behind(s, i, "low")
-		case fieldClose:
-			i = behind(s, i, "close")
-		case fieldVolume:
-			i = behind(s, i, "volume")
-		case fieldVWAP:
-			i = behind(s, i, "vwap")
-		case fieldTrades:
-			i = behind(s, i, "trades")
-		default:
-			return -1
-		}
-		if uint(i) >= uint(len(s)-3) || !colonIn[W](word4(s, i)) {
-			return -1
-		}
-		i += colonBytes[W]()
 		switch f {
 		case fieldType:
 			e.Kind, i = usualKind[W](s, i)
@@ -329,7 +355,7 @@ func usualObject[W writing](u *usual, e *Event, i int) int {
 		}
 		break
 	}
-	known := e.Time
+	end := e.Time
 	switch e.Kind {
 	case Trade:
 		if seen.has(fieldVolume) && (seen.has(fieldSize) || e.Size == 0) {
@@ -350,12 +376,12 @@ func usualObject[W writing](u *usual, e *Event, i int) int {
 			return -1
 		}
 		e.Size = 0
-		known += int64(e.Interval)
-		if e.Low > min(e.Open, e.Close) || e.High < max(e.Open, e.Close) || known < e.Time {
+		end += int64(e.Interval)
+		if e.Low > min(e.Open, e.Close) || e.High < max(e.Open, e.Close) || end < e.Time {
 			return -1
 		}
 	}
-	if known > u.latest {
+	if end > u.latest {
 		return -1
 	}
 	return i + 1

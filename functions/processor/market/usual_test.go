@@ -27,7 +27,7 @@ func quoted(body string) string {
 }
 
 // checkUsual holds the paths for usual events against the general one: the same events and refusals, in all they tell.
-// It returns how many events DecodeQuoted read.
+// It returns how many events Quoted read.
 func checkUsual(t *testing.T, body string) int {
 	t.Helper()
 	events, refused := Decode(nil, body, testNow, testSkew)
@@ -49,7 +49,13 @@ func checkUsual(t *testing.T, body string) int {
 func checkQuoted(t *testing.T, s string) int {
 	t.Helper()
 	before := []Event{{Symbol: "before"}}
-	events, end, latest := DecodeQuoted(before, s, 0)
+	events, end, latest := new(Quoted).Decode(before, s, 0)
+	var warm Quoted
+	_, _, _ = warm.Decode(nil, s, 0)
+	again, warmEnd, warmLatest := warm.Decode(before, s, 0)
+	if !slices.Equal(events, again) || end != warmEnd || latest != warmLatest {
+		t.Fatalf("%q: %+v up to %d, and the second time %+v up to %d", s, events, end, again, warmEnd)
+	}
 	if len(events) == 0 || events[0] != before[0] {
 		t.Fatalf("%q: lost what was in dst", s)
 	}
@@ -137,8 +143,9 @@ func TestUsualGivesUp(t *testing.T) {
 	for _, e := range []string{goodTrade, goodQuote, goodBar, goodVolume} {
 		all = append(all, member.FindAllString(e, -1)...)
 	}
-	check := func(members ...string) {
+	check := func(good string, members ...string) {
 		e := "{" + strings.Join(members, ",") + "}"
+		checkUsual(t, good+"\n"+good+"\n"+e) // it begins as others did
 		checkUsual(t, e)
 		checkUsual(t, spacedOut(e))
 		checkUsual(t, "["+e+","+shortest+"]")
@@ -146,11 +153,11 @@ func TestUsualGivesUp(t *testing.T) {
 	for _, e := range append(slices.Clone(goodEvents), feedQuote, feedBar) {
 		members := member.FindAllString(e, -1)
 		for i := range members {
-			check(slices.Delete(slices.Clone(members), i, i+1)...)
-			check(slices.Concat(members[i:], members[:i])...)
+			check(e, slices.Delete(slices.Clone(members), i, i+1)...)
+			check(e, slices.Concat(members[i:], members[:i])...)
 		}
 		for _, more := range all {
-			check(append(slices.Clone(members), more)...)
+			check(e, append(slices.Clone(members), more)...)
 		}
 	}
 	for _, stamp := range []string{
@@ -177,18 +184,34 @@ func TestUsualGivesUp(t *testing.T) {
 	}
 }
 
-// TestDecodeQuotedLimits: a body over a limit is left to Decode, which knows what to refuse.
-func TestDecodeQuotedLimits(t *testing.T) {
+// TestUsualBegins has events of one message that begin alike, and nearly.
+func TestUsualBegins(t *testing.T) {
+	begins := []string{`"symbol":"AAPL"`, `"symbol":"AAPL","source":"sip"`, `"source":"sip","symbol":"AAPL"`, `"source":"sip","type":"trade","symbol":"AAPL"`, `"symbol":"AAPLE"`, `"symbol":"AAPL","source":"si"`, `"source":"sip"`}
+	rests := []string{`"price":1,"timestamp":"2026-11-20T14:30:00Z"`, `"price":"1.5","timestamp":"2026-11-20T14:30:00Z","source":"x"`, `"timestamp":"2026-11-20T14:30:00Z","price":2`, `"price":3`, `"timestamp":"2026-11-20T14:30:00Z","type":"clock"`, `"price":1,"symbol":"AAPL","timestamp":"2026-11-20T14:30:00Z"`}
+	for _, a := range begins {
+		for _, b := range begins {
+			for _, rest := range rests {
+				usual := "{" + a + "," + rests[0] + "}\n"
+				for _, e := range []string{"{" + b + "," + rest + "}", "{" + b + " ," + rest + "}", spacedOut("{" + b + "," + rest + "}")} {
+					checkUsual(t, usual+usual+e+"\n"+usual)
+				}
+			}
+		}
+	}
+}
+
+// TestQuotedLimits: a body over a limit is left to Decode, which knows what to refuse.
+func TestQuotedLimits(t *testing.T) {
 	for n, ok := range map[int]bool{10_000: true, 10_001: false} {
 		s := quoted(strings.Repeat(goodClock+"\n", n))[1:]
-		if events, end, _ := DecodeQuoted(nil, s, 0); (end >= 0) != ok || ok && len(events) != n {
+		if events, end, _ := new(Quoted).Decode(nil, s, 0); (end >= 0) != ok || ok && len(events) != n {
 			t.Errorf("%d events: %d, end %d", n, len(events), end)
 		}
 	}
 	long := with(feedTrade, "conditions", "["+strings.TrimSuffix(strings.Repeat(`"`+strings.Repeat("x", 128)+`",`, 64), ",")+"]")
 	for n, ok := range map[int]bool{100: true, 130: false} {
 		s := quoted(strings.Repeat(long+"\n", n))[1:]
-		if _, end, _ := DecodeQuoted(nil, s, 0); (end >= 0) != ok {
+		if _, end, _ := new(Quoted).Decode(nil, s, 0); (end >= 0) != ok {
 			t.Errorf("%d bytes: end %d", len(s), end)
 		}
 	}
@@ -256,12 +279,13 @@ func FuzzUsual(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) { checkUsual(t, body) })
 }
 
-func TestDecodeQuotedAllocatesNothing(t *testing.T) {
+func TestQuotedAllocatesNothing(t *testing.T) {
 	dst := make([]Event, 0, 16)
-	for _, body := range []string{shortest, feedQuote, feedBar, "[" + shortest + "," + feedQuote + "]", feedQuote + "\n" + feedBar + "\n"} {
+	var q Quoted
+	for _, body := range []string{shortest, feedQuote, feedBar, "[" + shortest + "," + feedQuote + "]", feedTrade, feedQuote + "\n" + feedBar + "\n"} {
 		s := quoted(body)[1:]
 		if n := testing.AllocsPerRun(100, func() {
-			if _, end, _ := DecodeQuoted(dst, s, 0); end < 0 {
+			if _, end, _ := q.Decode(dst, s, 0); end < 0 {
 				t.Fatalf("%s is not usual", body)
 			}
 		}); n > 0 {
