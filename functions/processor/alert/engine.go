@@ -124,7 +124,10 @@ func (p *Program) Step(s *State, e *market.Event, out []Alert) ([]Alert, Outcome
 	if p.silence >= 0 && e.Kind != market.Clock {
 		p.interrupt(s, t)
 	}
-	at := origin{symbol: e.Symbol, source: e.Source, id: e.ID, venue: e.Venue, time: t, start: e.Time, sequence: e.Sequence, hasSequence: e.HasSeq}
+	// Field by field: a literal is made aside and copied, and the copy waits for it.
+	var at origin
+	at.symbol, at.source, at.id, at.venue = e.Symbol, e.Source, e.ID, e.Venue
+	at.time, at.start, at.sequence, at.hasSequence = t, e.Time, e.Sequence, e.HasSeq
 	switch e.Kind {
 	case market.Trade:
 		for _, i := range p.built {
@@ -374,7 +377,7 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 	}
 	for i := range st.steps {
 		run := &st.steps[i]
-		f := &s.functions[run.function]
+		f := function{run.placed, &s.functions[run.function], &s.store}
 		if run.gate >= 0 {
 			switch x.values[run.gate] {
 			case gateFirst:
@@ -387,14 +390,17 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 		if run.expressions {
 			x.local = run.local
 		}
-		if len(run.args) == 1 {
+		switch len(run.args) {
+		case 1:
 			x.values[run.slot] = f.step1(run.args[0].value(x))
-			continue
+		case 2:
+			x.values[run.slot] = f.cross(run.args[0].value(x), run.args[1].value(x))
+		default:
+			for k := range run.args {
+				x.args[k] = run.args[k].value(x)
+			}
+			x.values[run.slot] = f.step(x.args[:len(run.args)])
 		}
-		for k := range run.args {
-			x.args[k] = run.args[k].value(x)
-		}
-		x.values[run.slot] = f.step(x.args[:len(run.args)])
 	}
 	s.touched = s.touched || len(st.functions) > 0
 	evaluated := false

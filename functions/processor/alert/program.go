@@ -18,7 +18,7 @@ type Program struct {
 	slots   []slotSpec
 	streams []stream
 
-	functions, words int // how many a state has: slots that are functions, and numbers that those keep in windows
+	functions, words, rests int // how many a state has: slots that are functions, and numbers that those keep
 
 	// Indices of streams; -1 = no rule watches it.
 	trade, quote, status int
@@ -71,7 +71,8 @@ type stream struct {
 
 // step is a function of a stream with all that it needs to step.
 type step struct {
-	slot, function int // where the state's slots and functions hold it
+	*placed
+	slot, function int // where the state's values and functions hold it
 	gate           int // the slot of the gate that resets or shuts it, -1 = none
 	args           []argument
 	expressions    bool  // among the arguments
@@ -99,6 +100,7 @@ type slotSpec struct {
 
 	// Of a function:
 	def      *slotDef
+	placed   *placed
 	function int // where the state's functions hold it
 }
 
@@ -150,9 +152,10 @@ func newProgram(rules []*rule, o Options) *Program {
 			if isNew {
 				st.gates = append(st.gates, gate)
 			}
-			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.bytes(), def: d, function: p.functions})
+			at := &placed{definition: d.definition, word: p.words, rest: p.rests}
+			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.bytes(), def: d, placed: at, function: p.functions})
 			if isNew {
-				run := step{slot: local[n], function: p.functions, gate: gate, args: slices.Clone(d.args), local: local}
+				run := step{placed: at, slot: local[n], function: p.functions, gate: gate, args: slices.Clone(d.args), local: local}
 				for k := range run.args {
 					switch a := &run.args[k]; {
 					case a.expression != nil:
@@ -164,6 +167,7 @@ func newProgram(rules []*rule, o Options) *Program {
 				st.functions, st.steps = append(st.functions, local[n]), append(st.steps, run)
 				p.functions++
 				p.words += d.words
+				p.rests += d.rests
 			}
 		}
 		p.locals = append(p.locals, local)
