@@ -375,38 +375,12 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 			x.values[g] = gate.gap(at, spec.gap)
 		}
 	}
-	for i := range st.steps {
-		run := &st.steps[i]
-		f := function{run.placed, &s.functions[run.function], &s.store}
-		if run.gate >= 0 {
-			switch x.values[run.gate] {
-			case gateFirst:
-				f.reset()
-			case gateShut:
-				x.values[run.slot] = math.NaN()
-				continue
-			}
-		}
-		if run.expressions {
-			x.local = run.local
-		}
-		switch len(run.args) {
-		case 1:
-			x.values[run.slot] = f.step1(run.args[0].value(x))
-		case 2:
-			x.values[run.slot] = f.cross(run.args[0].value(x), run.args[1].value(x))
-		default:
-			for k := range run.args {
-				x.args[k] = run.args[k].value(x)
-			}
-			x.values[run.slot] = f.step(x.args[:len(run.args)])
-		}
-	}
+	s.step(st)
 	s.touched = s.touched || len(st.functions) > 0
 	evaluated := false
 	for k := range st.checks {
 		c := &st.checks[k]
-		i, rs := c.rule, &s.rules[c.rule]
+		rs := &s.rules[c.rule]
 		if rs.phase == armed && !c.inSession && at.time < c.expires {
 			// By far the most evaluations end here: not true, or not known, and nothing changes.
 			x.local = c.local
@@ -414,22 +388,10 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 				continue
 			}
 		}
-		r := p.rules[i]
-		open := p.open(s, i, at.start, at.time)
-		if rs.phase == waiting && (!open || p.hasLeft(s, i, at.start)) {
-			rs.move(left, at.time)
-			s.touched = true
+		var sure bool
+		if out, sure = p.decide(s, c, at, out); sure {
+			evaluated = true
 		}
-		if !open {
-			continue
-		}
-		x.local = c.local
-		fires, changed := r.evaluate(rs, x, at.time)
-		evaluated = evaluated || rs.phase == waiting && !x.undefined
-		if fires {
-			out = append(out, r.alert(rs, x, at))
-		}
-		s.touched = s.touched || changed
 	}
 	if st.last >= 0 {
 		// An evaluation that an unknown value suspended is not the one that an alert will tell of.
@@ -443,6 +405,59 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 		}
 	}
 	return out
+}
+
+// step steps the functions of a stream over the values in s.x.
+func (s *State) step(st *stream) {
+	x := &s.x
+	for i := range st.steps {
+		run := &st.steps[i]
+		f := function{run.placed, &s.functions[run.function], &s.store}
+		if run.gate >= 0 {
+			switch x.values[run.gate] {
+			case gateFirst:
+				f.reset()
+			case gateShut:
+				x.values[run.slot] = math.NaN()
+				continue
+			}
+		}
+		var v float64
+		switch {
+		case run.expressions || len(run.args) > 2:
+			x.local = run.local
+			for k := range run.args {
+				x.args[k] = run.args[k].value(x)
+			}
+			v = f.step(x.args[:len(run.args)])
+		case len(run.args) == 2:
+			v = f.cross(run.args[0].plain(x), run.args[1].plain(x))
+		default:
+			v = f.step1(run.args[0].plain(x))
+		}
+		x.values[run.slot] = v
+	}
+}
+
+// decide steps the machine of a rule, and tells whether it waits on an evaluation in which all was known.
+func (p *Program) decide(s *State, c *check, at *origin, out []Alert) ([]Alert, bool) {
+	i, x := c.rule, &s.x
+	r, rs := p.rules[i], &s.rules[i]
+	open := p.open(s, i, at.start, at.time)
+	if rs.phase == waiting && (!open || p.hasLeft(s, i, at.start)) {
+		rs.move(left, at.time)
+		s.touched = true
+	}
+	if !open {
+		return out, false
+	}
+	x.local = c.local
+	fires, changed := r.evaluate(rs, x, at.time)
+	if fires {
+		out = append(out, r.alert(rs, x, at))
+	}
+	s.touched = s.touched || changed
+	return out, rs.phase == waiting && !x.undefined
 }
 
 // open tells whether rule i is evaluated at a time: start is what belongs to the session, t what expires compares.
