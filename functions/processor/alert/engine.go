@@ -409,34 +409,47 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 
 // step steps the functions of a stream over the values in s.x.
 func (s *State) step(st *stream) {
-	x := &s.x
-	for i := range st.steps {
-		run := &st.steps[i]
-		f := function{run.placed, &s.functions[run.function], &s.store}
-		if run.gate >= 0 {
-			switch x.values[run.gate] {
-			case gateFirst:
-				f.reset()
-			case gateShut:
-				x.values[run.slot] = math.NaN()
-				continue
-			}
+	steps, values, memories := st.steps, s.x.values, s.functions
+	for i := range steps {
+		run := &steps[i]
+		if run.rare {
+			s.stepRare(run)
+			continue
 		}
-		var v float64
-		switch {
-		case run.expressions || len(run.args) > 2:
-			x.local = run.local
-			for k := range run.args {
-				x.args[k] = run.args[k].value(x)
-			}
-			v = f.step(x.args[:len(run.args)])
-		case len(run.args) == 2:
-			v = f.cross(run.args[0].plain(x), run.args[1].plain(x))
+		f := function{run.placed, &memories[run.function], &s.store}
+		v := run.args[0].plain(&s.x)
+		switch run.op {
+		case opCrossover, opCrossunder:
+			v = f.cross(v, run.args[1].plain(&s.x))
+		case opEMA:
+			v = f.average(v)
+		case opSum, opSMA, opStdev, opZScore, opUpper, opLower:
+			v = f.window(v)
 		default:
-			v = f.step1(run.args[0].plain(x))
+			v = f.step1(v)
 		}
-		x.values[run.slot] = v
+		values[run.slot] = v
 	}
+}
+
+// stepRare is step of a function with a gate, with expressions among its arguments, or with more than two of them.
+func (s *State) stepRare(run *step) {
+	x := &s.x
+	f := function{run.placed, &s.functions[run.function], &s.store}
+	if run.gate >= 0 {
+		switch x.values[run.gate] {
+		case gateFirst:
+			f.reset()
+		case gateShut:
+			x.values[run.slot] = math.NaN()
+			return
+		}
+	}
+	x.local = run.local
+	for k := range run.args[:run.count] {
+		x.args[k] = run.args[k].value(x)
+	}
+	x.values[run.slot] = f.step(x.args[:run.count])
 }
 
 // decide steps the machine of a rule, and tells whether it waits on an evaluation in which all was known.

@@ -257,7 +257,7 @@ func (f function) step1(x float64) float64 {
 	case opSum, opSMA, opStdev, opZScore, opUpper, opLower:
 		return f.window(x)
 	case opEMA:
-		return f.smooth(x, &f.a, &f.b)
+		return f.average(x)
 	case opRSI:
 		return f.rsi(x)
 	case opHighest, opLowest:
@@ -446,6 +446,9 @@ func (f function) ofSums(s sums, d int64) float64 {
 
 // mixed is a step of a window in which a value is no decimal, that which comes or one that was there.
 func (f function) mixed(x float64, decimal bool) float64 {
+	if !within(x, maxArgument) {
+		return math.NaN()
+	}
 	before := f.count
 	if f.full {
 		if _, decimal := unitsOf(f.words()[f.at]); !decimal {
@@ -666,14 +669,21 @@ func (m moments) stdev(n float64) float64 {
 
 func (f function) warm() bool { return int(f.count) == f.n }
 
-// smooth is a step of an exponential average that starts with the mean of the first n values.
-func (f function) smooth(x float64, average, lacks *float64) float64 {
+// average is a step of an exponential average that starts with the mean of the first n values.
+func (f function) average(x float64) float64 {
+	if !within(x, maxArgument) {
+		return math.NaN()
+	}
+	return f.smooth(x)
+}
+
+func (f function) smooth(x float64) float64 {
 	if f.warm() {
-		*average = x + float64((*average-x)*f.keep)
-		return *average
+		f.a = x + float64((f.a-x)*f.keep)
+		return f.a
 	}
 	f.count++
-	return f.gather(x, average, lacks)
+	return f.gather(x, &f.a, &f.b)
 }
 
 // gather is a step of an average that warms up, by the count of this event.
@@ -700,7 +710,7 @@ func (f function) rsi(x float64) float64 {
 		return math.NaN()
 	}
 	if f.warm() {
-		if !(d == 0 && f.a+f.b < rsiFloor) {
+		if f.a+f.b >= rsiFloor || d != 0 {
 			gain, loss := halves(d)
 			f.a = gain + float64((f.a-gain)*f.keep)
 			f.b = loss + float64((f.b-loss)*f.keep)
@@ -730,7 +740,7 @@ func (f function) atr(high, low, last float64) float64 {
 		f.seen = true
 		return math.NaN()
 	}
-	return f.smooth(max(high-low, math.Abs(high-before), math.Abs(low-before)), &f.a, &f.b)
+	return f.smooth(max(high-low, math.Abs(high-before), math.Abs(low-before)))
 }
 
 // vwap is kept as a mean that every bar moves by its share of the volume: it stays within the bars' prices. Undefined

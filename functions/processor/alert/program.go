@@ -74,9 +74,10 @@ type step struct {
 	*placed
 	slot, function int // where the state's values and functions hold it
 	gate           int // the slot of the gate that resets or shuts it, -1 = none
-	args           []argument
-	expressions    bool  // among the arguments
+	args           [maxArguments]argument
+	count          int   // of args
 	local          []int // where the values hold the slots of the rule that wrote them
+	rare           bool  // see stepRare
 }
 
 // check is what most evaluations need of a rule.
@@ -155,11 +156,12 @@ func newProgram(rules []*rule, o Options) *Program {
 			at := &placed{definition: d.definition, word: p.words, rest: p.rests}
 			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.bytes(), def: d, placed: at, function: p.functions})
 			if isNew {
-				run := step{placed: at, slot: local[n], function: p.functions, gate: gate, args: slices.Clone(d.args), local: local}
-				for k := range run.args {
+				run := step{placed: at, slot: local[n], function: p.functions, gate: gate, count: len(d.args), local: local, rare: gate >= 0 || len(d.args) > 2}
+				copy(run.args[:], d.args)
+				for k := range d.args {
 					switch a := &run.args[k]; {
 					case a.expression != nil:
-						run.expressions = true
+						run.rare = true
 					case a.number < 0:
 						a.slot = local[a.slot]
 					}
