@@ -79,7 +79,8 @@ func watchers(rules []*rule, symbol, source string) (watching []*rule, set strin
 
 // Step applies one event of the state's series, which must come from NewState or Decode of this program, and appends
 // the alerts that fire, in the order of their time and of the rules in the file. Repeated and late events change
-// nothing. Step is deterministic, keeps no string of the event, and allocates nothing but alerts.
+// nothing. Step is deterministic, keeps no string of the event, and allocates nothing but alerts and, once for a state, what windows need of
+// numbers that are no decimals.
 //
 // # Timers
 //
@@ -124,7 +125,10 @@ func (p *Program) Step(s *State, e *market.Event, out []Alert) ([]Alert, Outcome
 	if p.silence >= 0 && e.Kind != market.Clock {
 		p.interrupt(s, t)
 	}
-	at := origin{symbol: e.Symbol, source: e.Source, id: e.ID, venue: e.Venue, time: t, start: e.Time, sequence: e.Sequence, hasSequence: e.HasSeq}
+	// Field by field: a literal is made aside and copied, and the copy waits for it.
+	var at origin
+	at.symbol, at.source, at.id, at.venue = e.Symbol, e.Source, e.ID, e.Venue
+	at.time, at.start, at.sequence, at.hasSequence = t, e.Time, e.Sequence, e.HasSeq
 	switch e.Kind {
 	case market.Trade:
 		for _, i := range p.built {
@@ -372,58 +376,14 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 			x.values[g] = gate.gap(at, spec.gap)
 		}
 	}
-	for i := range st.steps {
-		run := &st.steps[i]
-		f := &s.functions[run.function]
-		if run.gate >= 0 {
-			switch x.values[run.gate] {
-			case gateFirst:
-				f.reset()
-			case gateShut:
-				x.values[run.slot] = math.NaN()
-				continue
-			}
-		}
-		if run.expressions {
-			x.local = run.local
-		}
-		if len(run.args) == 1 {
-			x.values[run.slot] = f.step1(run.args[0].value(x))
-			continue
-		}
-		for k := range run.args {
-			x.args[k] = run.args[k].value(x)
-		}
-		x.values[run.slot] = f.step(x.args[:len(run.args)])
-	}
+	s.step(st)
 	s.touched = s.touched || len(st.functions) > 0
 	evaluated := false
-	for k := range st.checks {
-		c := &st.checks[k]
-		i, rs := c.rule, &s.rules[c.rule]
-		if rs.phase == armed && !c.inSession && at.time < c.expires {
-			// By far the most evaluations end here: not true, or not known, and nothing changes.
-			x.local = c.local
-			if !c.when(x) {
-				continue
-			}
+	for k := s.undecided(st, 0, at.time); k < len(st.checks); k = s.undecided(st, k+1, at.time) {
+		var known bool
+		if out, known = p.decide(s, &st.checks[k], at, out); known {
+			evaluated = true
 		}
-		r := p.rules[i]
-		open := p.open(s, i, at.start, at.time)
-		if rs.phase == waiting && (!open || p.hasLeft(s, i, at.start)) {
-			rs.move(left, at.time)
-			s.touched = true
-		}
-		if !open {
-			continue
-		}
-		x.local = c.local
-		fires, changed := r.evaluate(rs, x, at.time)
-		evaluated = evaluated || rs.phase == waiting && !x.undefined
-		if fires {
-			out = append(out, r.alert(rs, x, at))
-		}
-		s.touched = s.touched || changed
 	}
 	if st.last >= 0 {
 		// An evaluation that an unknown value suspended is not the one that an alert will tell of.
@@ -437,6 +397,87 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 		}
 	}
 	return out
+}
+
+// step steps the functions of a stream over the values in s.x.
+func (s *State) step(st *stream) {
+	steps, values, memories := st.steps, s.x.values, s.functions
+	for i := range steps {
+		run := &steps[i]
+		if run.rare {
+			s.stepRare(run)
+			continue
+		}
+		f := function{run.placed, &memories[run.function], &s.store}
+		v := run.args[0].plain(&s.x)
+		switch run.op {
+		case opCrossover, opCrossunder:
+			v = f.cross(v, run.args[1].plain(&s.x))
+		case opEMA:
+			v = f.average(v)
+		case opSum, opSMA, opStdev, opZScore, opUpper, opLower:
+			v = f.window(v)
+		default:
+			v = f.step1(v)
+		}
+		values[run.slot] = v
+	}
+}
+
+// stepRare is step of a function with a gate, with expressions among its arguments, or with more than two of them.
+func (s *State) stepRare(run *step) {
+	x := &s.x
+	f := function{run.placed, &s.functions[run.function], &s.store}
+	if run.gate >= 0 {
+		switch x.values[run.gate] {
+		case gateFirst:
+			f.reset()
+		case gateShut:
+			x.values[run.slot] = math.NaN()
+			return
+		}
+	}
+	x.local = run.local
+	for k := range run.args[:run.count] {
+		x.args[k] = run.args[k].value(x)
+	}
+	x.values[run.slot] = f.step(x.args[:run.count])
+}
+
+// undecided is the next rule of a stream that an evaluation may move; by far the most are not true, or not known, and
+// nothing changes.
+func (s *State) undecided(st *stream, k int, t int64) int {
+	for ; k < len(st.checks); k++ {
+		c := &st.checks[k]
+		if s.rules[c.rule].phase != armed || c.inSession || t >= c.expires {
+			break
+		}
+		if s.x.local = c.local; c.when(&s.x) {
+			break
+		}
+	}
+	return k
+}
+
+// decide steps the machine of a rule, and tells whether it waits on an evaluation in which all was known.
+func (p *Program) decide(s *State, c *check, at *origin, out []Alert) ([]Alert, bool) {
+	i, x := c.rule, &s.x
+	r, rs := p.rules[i], &s.rules[i]
+	open := p.open(s, i, at.start, at.time)
+	if rs.phase == waiting && (!open || p.hasLeft(s, i, at.start)) {
+		rs.move(left, at.time)
+		s.touched = true
+	}
+	if !open {
+		return out, false
+	}
+	x.local = c.local
+	fires, changed := r.evaluate(rs, x, at.time)
+	if fires {
+		out = append(out, r.alert(rs, x, at))
+	}
+	s.touched = s.touched || changed
+	return out, rs.phase == waiting && !x.undefined
 }
 
 // open tells whether rule i is evaluated at a time: start is what belongs to the session, t what expires compares.

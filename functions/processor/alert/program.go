@@ -18,7 +18,7 @@ type Program struct {
 	slots   []slotSpec
 	streams []stream
 
-	functions, words int // how many a state has: slots that are functions, and numbers that those keep in windows
+	functions, words, rests int // how many a state has: slots that are functions, and numbers that those keep
 
 	// Indices of streams; -1 = no rule watches it.
 	trade, quote, status int
@@ -71,11 +71,13 @@ type stream struct {
 
 // step is a function of a stream with all that it needs to step.
 type step struct {
-	slot, function int // where the state's slots and functions hold it
+	*placed
+	slot, function int // where the state's values and functions hold it
 	gate           int // the slot of the gate that resets or shuts it, -1 = none
-	args           []argument
-	expressions    bool  // among the arguments
+	args           [maxArguments]argument
+	count          int   // of args
 	local          []int // where the values hold the slots of the rule that wrote them
+	rare           bool  // see stepRare
 }
 
 // check is what most evaluations need of a rule.
@@ -99,6 +101,7 @@ type slotSpec struct {
 
 	// Of a function:
 	def      *slotDef
+	placed   *placed
 	function int // where the state's functions hold it
 }
 
@@ -150,13 +153,15 @@ func newProgram(rules []*rule, o Options) *Program {
 			if isNew {
 				st.gates = append(st.gates, gate)
 			}
-			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.bytes(), def: d, function: p.functions})
+			at := &placed{definition: d.definition, word: p.words, rest: p.rests}
+			local[n], isNew = add(slotSpec{hash: d.hash, session: -1, bytes: d.bytes(), def: d, placed: at, function: p.functions})
 			if isNew {
-				run := step{slot: local[n], function: p.functions, gate: gate, args: slices.Clone(d.args), local: local}
-				for k := range run.args {
+				run := step{placed: at, slot: local[n], function: p.functions, gate: gate, count: len(d.args), local: local, rare: gate >= 0 || len(d.args) > 2}
+				copy(run.args[:], d.args)
+				for k := range d.args {
 					switch a := &run.args[k]; {
 					case a.expression != nil:
-						run.expressions = true
+						run.rare = true
 					case a.number < 0:
 						a.slot = local[a.slot]
 					}
@@ -164,6 +169,7 @@ func newProgram(rules []*rule, o Options) *Program {
 				st.functions, st.steps = append(st.functions, local[n]), append(st.steps, run)
 				p.functions++
 				p.words += d.words
+				p.rests += d.rests
 			}
 		}
 		p.locals = append(p.locals, local)

@@ -27,10 +27,15 @@ type argument struct {
 }
 
 func (a *argument) value(x *eval) float64 {
-	switch {
-	case a.expression != nil:
+	if a.expression != nil {
 		return a.expression(x)
-	case a.number >= 0:
+	}
+	return a.plain(x)
+}
+
+// plain is the value of an argument that is no expression.
+func (a *argument) plain(x *eval) float64 {
+	if a.number >= 0 {
 		return x.numbers[a.number]
 	}
 	return x.values[a.slot]

@@ -15,16 +15,17 @@ import (
 type State struct {
 	program *Program
 	changed bool
+	touched bool        // of the step that runs, as x
 	marks   []mark      // in the order in which the kinds appeared
-	slots   []slot      // as Program.slots
 	rules   []ruleState // as Program.rules
 
-	// functions are the slots that are functions, and words what they keep: each in one piece of memory.
-	functions []function
+	// functions are the slots that are functions, in one piece of memory, as is what they keep.
+	functions []memory
+	store     store
 
-	// Of the step that runs, not part of the state.
-	touched bool
-	x       eval
+	x eval
+
+	slots   []slot // as Program.slots
 	decoded []bool // as slots, while they are read
 	spans   []span // as Program.sessions: that of the last time asked for
 }
@@ -53,19 +54,14 @@ type slot interface {
 // NewState is the state of a series that was never seen.
 func (p *Program) NewState() *State {
 	s := &State{program: p, slots: make([]slot, len(p.slots)), rules: make([]ruleState, len(p.rules)),
-		functions: make([]function, p.functions), spans: make([]span, len(p.sessions)), decoded: make([]bool, len(p.slots))}
+		functions: make([]memory, p.functions), store: store{words: make([]float64, p.words), size: p.rests}, spans: make([]span, len(p.sessions)), decoded: make([]bool, len(p.slots))}
 	s.x.values = make([]float64, len(p.slots))
-	words := make([]float64, p.words)
 	for i := range p.slots {
-		spec := &p.slots[i]
-		if spec.def == nil {
+		if spec := &p.slots[i]; spec.def == nil {
 			s.slots[i] = spec.make()
-			continue
+		} else {
+			s.slots[i] = function{spec.placed, &s.functions[spec.function], &s.store}
 		}
-		f := &s.functions[spec.function]
-		f.definition = &spec.def.definition
-		f.words, words = words[:f.definition.words:f.definition.words], words[f.definition.words:]
-		s.slots[i] = f
 	}
 	s.Clear()
 	return s
