@@ -202,8 +202,8 @@ func (c *summaryCompiler) field(at int, path string) (value func(*Alert, *eval) 
 	case name == "price":
 		return number(true, func(a *Alert, _ *eval) float64 { return a.Price.Float() })
 	case name == "value":
-		first := c.rule.condition.first
-		return number(first == nil || first.decimal, func(a *Alert, _ *eval) float64 { return a.Value })
+		of := c.rule.condition // nil where it has a fault
+		return number(of == nil || of.first == nil || of.first.decimal, func(a *Alert, _ *eval) float64 { return a.Value })
 	}
 	return func(a *Alert, _ *eval) any {
 		switch name {
