@@ -1,6 +1,9 @@
 // Package alert turns market data events into alerts by rules that people write. It is pure: rules are compiled once
-// (Load), and a series' state is stepped over its events (Program.Step) without clock, randomness or goroutine, so the
-// same events give the same alerts, ids included, in Lambda, in the local run and in a replay.
+// (Load, or in Lambda, of what Load gave when the stack was synthesized, DecodeRules), and a series' state is stepped over
+// its events (Program.Step) without clock, randomness or goroutine, so the same events give the same alerts, ids included,
+// in Lambda, in the local run and in a replay.
+//
+// The build tag compiledrules leaves Load out, and with it the parsers of YAML, expressions and templates.
 package alert
 
 import (

@@ -128,9 +128,13 @@ func appendSegments(b []byte, segments []segment) []byte {
 
 func (in *reader) text() string { return string(in.bytes()) }
 
-// list reads as many values as its first number says, each of which takes a byte at least.
+// list reads as many values as its first number says; nil where it says none.
 func list[T any](in *reader, read func() T) (out []T) {
-	for n := in.uvarint(); uint64(len(out)) < n && !in.bad; {
+	n := in.uvarint()
+	if n > 0 {
+		out = make([]T, 0, min(n, 64)) // what damaged bytes say is no reason to take memory
+	}
+	for uint64(len(out)) < n && !in.bad {
 		out = append(out, read())
 	}
 	return out
@@ -179,12 +183,12 @@ func (in *reader) rule() (*rule, error) {
 			return r, fmt.Errorf("session: %w", err)
 		}
 	}
-	when, reset := r.silence(), (*condition)(nil)
+	var when, reset *condition
 	var err error
-	if r.on != onSilence {
-		if when, err = in.condition(r, "expr"); err != nil {
-			return r, err
-		}
+	if r.on == onSilence {
+		when = r.silence()
+	} else if when, err = in.condition(r, "expr"); err != nil {
+		return r, err
 	}
 	if has(3) {
 		in.fit(r.on != onSilence)
@@ -199,7 +203,10 @@ func (in *reader) rule() (*rule, error) {
 		if in.bad {
 			return r, in.end()
 		}
-		if faults := r.compileSummary(append([]segment{}, segments...)); len(faults) > 0 {
+		if segments == nil {
+			segments = []segment{} // an empty summary, not none
+		}
+		if faults := r.compileSummary(segments); len(faults) > 0 {
 			return r, fmt.Errorf("summary: %s", faults[0].text)
 		}
 	}

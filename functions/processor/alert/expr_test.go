@@ -275,6 +275,10 @@ func TestErrorsDoNotHideErrors(t *testing.T) {
 			t.Errorf("%s: %d faults, want %d: %q", expr, len(faults), len(want), texts)
 		}
 	}
+	// Without a condition the value that a summary prints is nobody's.
+	if _, err := Load("f", []byte(oneRule("expr: price >", `summary: "{{ .value }} {{ .asc }}"`))); err == nil || !strings.Contains(err.Error(), "syntax") || !strings.Contains(err.Error(), `unknown field "asc"`) {
+		t.Errorf("a summary beside a faulty expression: %v", err)
+	}
 	// Nor do those of a rule hide each other: a wrong kind, its expression, and a "for" on a crossing.
 	_, err := Load("f", []byte(oneRule("on: quotes", "expr: crossover(middle, 3)", "for: 5s", `summary: "{{ .asc }}"`)))
 	for _, w := range []string{`did you mean "quote"`, `unknown name "middle"`, `"for" on a crossing`, `unknown field "asc"`} {

@@ -21,6 +21,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(historyRules)
 	f.Add(builtMinute)
 	f.Add(oneRule(`expr: "price > 1 and venue == \"Q\""`, `summary: "{{ if eq .side \"buy\" }}{{ .price | printf \"%.2f\" }}{{ end }}"`, "labels: {a: b}"))
+	f.Add(oneRule("expr: price >", `summary: "{{ .value }}"`))
 	f.Add(oneRule("expr: >", "  price > 1", "  or abs(price - 2) / 0 < size", "cooldown: 1d12h"))
 	f.Fuzz(func(t *testing.T, src string) {
 		rules, err := Load("f", []byte(src))

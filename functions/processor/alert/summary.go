@@ -82,7 +82,7 @@ const (
 // compileSummary compiles the segments of the rule's summary, whose kind, session, labels and conditions are known, and adds the
 // slots of the day's values that it prints to the rule's.
 func (r *rule) compileSummary(segments []segment) []fault {
-	c := summaryCompiler{rule: r, names: fieldNames(r.on), days: map[string]node{}}
+	c := summaryCompiler{rule: r, days: map[string]node{}}
 	// A value of the day that the summary prints is kept for it, as for an expression.
 	if _, ok := dayInputs[r.on]; ok {
 		for _, name := range dayValues {
@@ -99,14 +99,14 @@ func (r *rule) compileSummary(segments []segment) []fault {
 
 func mentions(segments []segment, field string) bool {
 	return slices.ContainsFunc(segments, func(s segment) bool {
-		return s.field == field || mentions(s.then, field) || mentions(s.otherwise, field)
+		name, _, _ := strings.Cut(s.field, ".")
+		return name == field || mentions(s.then, field) || mentions(s.otherwise, field)
 	})
 }
 
 // summaryCompiler checks segments, and finds the values of their fields.
 type summaryCompiler struct {
 	rule   *rule
-	names  []string // every field
 	days   map[string]node
 	faults []fault
 }
@@ -174,9 +174,11 @@ func twoDigits(s string) string {
 // field finds the value of a field, and tells whether it is a text. A field that does not exist is reported, and nil.
 func (c *summaryCompiler) field(at int, path string) (value func(*Alert, *eval) any, isText bool) {
 	name, below, isPath := strings.Cut(path, ".")
+	day, isDay := c.days[name]
+	v, isValue := valuesOn[c.rule.on][name]
 	switch {
-	case !slices.Contains(c.names, name):
-		c.fault(at, "unknown field %q: %s", name, didYouMean(name, c.names))
+	case !isDay && !isValue && !slices.Contains(recordNames, name):
+		c.fault(at, "unknown field %q: %s", name, didYouMean(name, fieldNames(c.rule.on)))
 		return nil, false
 	case name == "labels":
 		return c.label(at, below), true
@@ -190,20 +192,18 @@ func (c *summaryCompiler) field(at int, path string) (value func(*Alert, *eval) 
 		}
 		return func(a *Alert, x *eval) any { return plain(of(a, x)) }, false
 	}
-	if day, ok := c.days[name]; ok {
+	switch {
+	case isDay:
 		return number(day.decimal, func(_ *Alert, x *eval) float64 { return day.number(x) })
-	}
-	if v, ok := valuesOn[c.rule.on][name]; ok && v.typ == textType {
+	case isValue && v.typ == textType:
 		return func(_ *Alert, x *eval) any { return x.texts[v.index] }, true
-	} else if ok {
+	case isValue:
 		return number(v.decimal, func(_ *Alert, x *eval) float64 { return x.numbers[v.index] })
-	}
-	switch name {
-	case "price":
+	case name == "price":
 		return number(true, func(a *Alert, _ *eval) float64 { return a.Price.Float() })
-	case "value":
-		first := c.rule.condition.first
-		return number(first == nil || first.decimal, func(a *Alert, _ *eval) float64 { return a.Value })
+	case name == "value":
+		of := c.rule.condition // nil where it has a fault
+		return number(of == nil || of.first == nil || of.first.decimal, func(a *Alert, _ *eval) float64 { return a.Value })
 	}
 	return func(a *Alert, _ *eval) any {
 		switch name {
