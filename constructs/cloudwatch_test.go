@@ -37,8 +37,11 @@ type reading struct {
 // readings are those that can make a difference to the alarm.
 func (a alarm) readings() (all []reading) {
 	ways := 1
-	if a.expression != nil {
+	switch {
+	case a.fills:
 		ways = 8
+	case a.expression != nil:
+		ways = 4
 	}
 	for _, extra := range []int{0, 2, 4} {
 		for i := range ways {
@@ -71,6 +74,7 @@ type alarm struct {
 	periods, toAlarm, period int
 	metrics                  map[string]metric // by id
 	expression               ast.Expr          // nil = the only metric, whose id is ""
+	fills                    bool              // the expression calls FILL
 }
 
 func metricKey(namespace, name any, dimensions any) string {
@@ -125,6 +129,7 @@ func readAlarm(properties template) (a alarm, err error) {
 			if a.expression, err = parseExpression(text); err != nil {
 				return a, err
 			}
+			a.fills = strings.Contains(text, "FILL(")
 			continue
 		}
 		if q["ReturnData"] != false {

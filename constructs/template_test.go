@@ -72,8 +72,8 @@ type pipeline struct {
 	more  func(awscdk.Stack, *MarketDataPipeline) // what is done to the stack before its synthesis; nil = nothing
 
 	*MarketDataPipeline // nil = not built yet
+	stack               awscdk.Stack
 	json                []byte
-	warnings            map[string]string
 }
 
 // synthesized is the pipeline of that name, built and synthesized once a binary.
@@ -86,7 +86,7 @@ func synthesized(t *testing.T, name string) *pipeline {
 		if p.more != nil {
 			p.more(stack, built)
 		}
-		p.json, p.warnings, p.MarketDataPipeline = stackJSON(t, stack), warnings(stack), built
+		p.json, p.stack, p.MarketDataPipeline = stackJSON(t, stack), stack, built
 	}
 	return p
 }
