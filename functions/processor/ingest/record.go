@@ -97,11 +97,12 @@ func (h *Handler) HandleEvent(ctx context.Context, payload []byte) (Response, er
 	p := eventParser{s: unsafe.String(unsafe.SliceData(payload), len(payload)), records: m.records[:0],
 		early: true, skew: h.cfg.ClockSkew, events: m.events[:0]}
 	p.parse()
-	if p.err != nil {
-		return Response{}, p.err
+	if p.err == nil && len(p.records) == 0 {
+		p.err = ErrNoRecords
 	}
-	if len(p.records) == 0 {
-		return Response{}, ErrNoRecords
+	if p.err != nil {
+		h.spare.Store(m)
+		return Response{}, p.err
 	}
 	m.records, m.events = p.records, p.events
 	// All of the invocation has ended when handle returns: nothing refers to its memory any more.
