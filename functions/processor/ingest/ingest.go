@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
@@ -101,10 +102,11 @@ type Config struct {
 	Parallel func(n int, f func(int))
 }
 
-// Handler processes batches. It is safe for concurrent use and keeps nothing between batches.
+// Handler processes batches. It is safe for concurrent use and keeps nothing between batches but their memory.
 type Handler struct {
 	cfg         Config
 	environment []byte // as JSON
+	spare       atomic.Pointer[memory]
 }
 
 // New checks cfg and fills in its defaults.
@@ -162,7 +164,7 @@ func New(cfg Config) (*Handler, error) {
 		cfg.Parallel = func(n int, f func(int)) { parallel(n, cfg.SeriesConcurrency, f) }
 	}
 	environment, err := json.Marshal(cfg.Environment)
-	return &Handler{cfg, environment}, errors.Join(append(errs, err)...)
+	return &Handler{cfg: cfg, environment: environment}, errors.Join(append(errs, err)...)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

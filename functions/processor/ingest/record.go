@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 	"unsafe"
 
@@ -91,21 +90,25 @@ var ErrNoRecords = errors.New("ingest: the event holds no SQS records")
 //
 // Until it returns, payload must not change: all strings of the batch alias it. Nothing but the response does so after it.
 func (h *Handler) HandleEvent(ctx context.Context, payload []byte) (Response, error) {
-	m := memories.Get().(*memory)
+	m := h.spare.Swap(nil)
+	if m == nil {
+		m = new(memory)
+	}
 	p := eventParser{s: unsafe.String(unsafe.SliceData(payload), len(payload)), records: m.records[:0],
 		early: true, skew: h.cfg.ClockSkew, events: m.events[:0]}
 	p.parse()
-	if p.err != nil {
-		return Response{}, p.err
+	if p.err == nil && len(p.records) == 0 {
+		p.err = ErrNoRecords
 	}
-	if len(p.records) == 0 {
-		return Response{}, ErrNoRecords
+	if p.err != nil {
+		h.spare.Store(m)
+		return Response{}, p.err
 	}
 	m.records, m.events = p.records, p.events
 	// All of the invocation has ended when handle returns: nothing refers to its memory any more.
 	response, err := h.handle(ctx, p.records, m)
 	if cap(m.events) <= maxKept {
-		memories.Put(m)
+		h.spare.Store(m)
 	}
 	return response, err
 }
@@ -121,8 +124,6 @@ type memory struct {
 	parts    []part
 	scratch  scratch
 }
-
-var memories = sync.Pool{New: func() any { return new(memory) }}
 
 // maxKept bounds, in events of 304 bytes, what is kept.
 const maxKept = 20_000

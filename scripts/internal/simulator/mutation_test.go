@@ -52,7 +52,7 @@ var bugs = []struct {
 `, `	environment []byte
 	cached      map[string]alert.Snapshot
 `},
-		{"ingest/ingest.go", `&Handler{cfg, environment}`, `&Handler{cfg, environment, map[string]alert.Snapshot{}}`},
+		{"ingest/ingest.go", `&Handler{cfg: cfg,`, `&Handler{cached: map[string]alert.Snapshot{}, cfg: cfg,`},
 		{"ingest/invocation.go", `		snap, ok := states[s.key]
 `, `		snap, ok := states[s.key]
 		if old, known := inv.cached[s.key]; known && s.losses == 0 {
