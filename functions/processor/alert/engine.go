@@ -79,7 +79,8 @@ func watchers(rules []*rule, symbol, source string) (watching []*rule, set strin
 
 // Step applies one event of the state's series, which must come from NewState or Decode of this program, and appends
 // the alerts that fire, in the order of their time and of the rules in the file. Repeated and late events change
-// nothing. Step is deterministic, keeps no string of the event, and allocates nothing but alerts.
+// nothing. Step is deterministic, keeps no string of the event, and allocates nothing but alerts and, once for a state, what windows need of
+// numbers that are no decimals.
 //
 // # Timers
 //
@@ -378,18 +379,9 @@ func (p *Program) evaluate(s *State, stream int, at *origin, out []Alert) []Aler
 	s.step(st)
 	s.touched = s.touched || len(st.functions) > 0
 	evaluated := false
-	for k := range st.checks {
-		c := &st.checks[k]
-		rs := &s.rules[c.rule]
-		if rs.phase == armed && !c.inSession && at.time < c.expires {
-			// By far the most evaluations end here: not true, or not known, and nothing changes.
-			x.local = c.local
-			if !c.when(x) {
-				continue
-			}
-		}
-		var sure bool
-		if out, sure = p.decide(s, c, at, out); sure {
+	for k := s.undecided(st, 0, at.time); k < len(st.checks); k = s.undecided(st, k+1, at.time) {
+		var known bool
+		if out, known = p.decide(s, &st.checks[k], at, out); known {
 			evaluated = true
 		}
 	}
@@ -450,6 +442,21 @@ func (s *State) stepRare(run *step) {
 		x.args[k] = run.args[k].value(x)
 	}
 	x.values[run.slot] = f.step(x.args[:run.count])
+}
+
+// undecided is the next rule of a stream that an evaluation may move; by far the most are not true, or not known, and
+// nothing changes.
+func (s *State) undecided(st *stream, k int, t int64) int {
+	for ; k < len(st.checks); k++ {
+		c := &st.checks[k]
+		if s.rules[c.rule].phase != armed || c.inSession || t >= c.expires {
+			break
+		}
+		if s.x.local = c.local; c.when(&s.x) {
+			break
+		}
+	}
+	return k
 }
 
 // decide steps the machine of a rule, and tells whether it waits on an evaluation in which all was known.

@@ -54,7 +54,7 @@ type definition struct {
 	// end need.
 	words, rests int
 	length       float64 // n
-	units        float64 // n, in units of market.Decimal
+	divisor      float64 // n, in units of market.Decimal
 }
 
 const (
@@ -70,7 +70,7 @@ const (
 // define returns the function of that name over n events, n = 0 for a function without length; factor is the bands', ignored
 // by others. It returns false if there is no such function or the numbers do not suit it.
 func define(name string, n int, factor float64) (definition, bool) {
-	d := definition{n: n, factor: factor, length: float64(n), units: float64(n) * float64(market.Unit)}
+	d := definition{n: n, factor: factor, length: float64(n), divisor: float64(n) * float64(market.Unit)}
 	if math.IsNaN(factor) || math.IsInf(factor, 0) {
 		return d, false
 	}
@@ -190,6 +190,10 @@ type store struct {
 	words []float64
 	rests []float64 // made when the first one is needed
 	size  int       // of rests
+
+	// Functions of one value follow each other: what unitsOf found for the last decimal.
+	decimal float64
+	units   int64
 }
 
 // words of a window are its values; of an extreme, each with that of the values from it to the block's last one.
@@ -324,12 +328,6 @@ func (f function) turn() bool {
 	return true
 }
 
-// sums are the exact sums of a window of decimals, in units and, where the function needs it, of their squares.
-type sums struct {
-	sum       int64
-	high, low uint64
-}
-
 // maxUnits bounds the decimals of which sums are exact, each way: two millions. Within it a decimal is found again from its
 // nearest float64, and neither sums nor their squares overflow for any length.
 const maxUnits = 1 << 51
@@ -346,56 +344,37 @@ func nearestUnits(x float64) int64 {
 	return int64(float64(x*float64(market.Unit)) + whole - whole)
 }
 
-func (m *memory) sums() sums {
-	return sums{int64(math.Float64bits(m.a)), math.Float64bits(m.b), math.Float64bits(m.origin)}
-}
+// A window of decimals has the sum of their units in a and, where the function needs it, their spread in b and origin.
 
-func (m *memory) setSums(s sums) {
-	m.a, m.b, m.origin = math.Float64frombits(uint64(s.sum)), math.Float64frombits(s.high), math.Float64frombits(s.low)
+func (m *memory) sum() int64       { return int64(math.Float64bits(m.a)) }
+func (m *memory) setSum(sum int64) { m.a = math.Float64frombits(uint64(sum)) }
+
+func (m *memory) spread() spread { return spread{math.Float64bits(m.b), math.Float64bits(m.origin)} }
+
+func (m *memory) setSpread(v spread) {
+	m.b, m.origin = math.Float64frombits(v.high), math.Float64frombits(v.low)
 }
 
 // squared tells whether the function needs squares.
 func (d *definition) squared() bool { return d.op >= opStdev }
 
-func square(d int64) (high, low uint64) {
-	m := uint64(max(d, -d))
-	return bits.Mul64(m, m)
-}
+// spread is the variance of n whole numbers times n²: n times the sum of their squares, less the square of their sum. It
+// is exact, and 0 where all are equal only. Places that are not taken yet count as 0.
+type spread struct{ high, low uint64 }
 
-// add adds the square of a decimal, take takes it away.
-func (s *sums) add(d int64) {
-	high, low := square(d)
+// replace puts one number in the place of another, where sums is what the numbers add up to before and after, together.
+func (v *spread) replace(n int, old, by, sums int64) {
+	moved, weight := by-old, int64(n)*(by+old)-sums
+	high, low := bits.Mul64(uint64(moved), uint64(weight))
+	high -= uint64(moved>>63)&uint64(weight) + uint64(weight>>63)&uint64(moved) // of signed numbers
 	var carry uint64
-	s.low, carry = bits.Add64(s.low, low, 0)
-	s.high += high + carry
+	v.low, carry = bits.Add64(v.low, low, 0)
+	v.high += high + carry
 }
 
-func (s *sums) take(d int64) {
-	high, low := square(d)
-	var borrow uint64
-	s.low, borrow = bits.Sub64(s.low, low, 0)
-	s.high -= high + borrow
-}
-
-// mean is rounded once where the sum has at most 53 bits, and exact where all values are equal.
-func (s *sums) mean(d *definition) float64 {
-	const exact = 1 << 53
-	if s.sum <= exact && s.sum >= -exact {
-		return float64(s.sum) / d.units
-	}
-	n := int64(d.n)
-	return (float64(s.sum/n) + float64(s.sum%n)/d.length) / float64(market.Unit)
-}
-
-// spread is the standard deviation times the length, in units. Its square is a whole number, 0 for equal values only.
-func (s *sums) spread(n int) float64 {
-	high, low := bits.Mul64(s.low, uint64(n))
-	high += s.high * uint64(n)
-	h, l := square(s.sum)
-	low, borrow := bits.Sub64(low, l, 0)
-	high -= h + borrow
-	// Halves of 32 bits, because they convert without a branch.
-	return math.Sqrt(float64(float64(high)*(1<<64)) + (float64(float64(uint32(low>>32))*(1<<32)) + float64(uint32(low))))
+// root is the standard deviation times n. The parts are numbers that convert without a branch.
+func (v spread) root() float64 {
+	return math.Sqrt(float64(float64(int64(v.high))*(1<<64)) + (float64(float64(uint32(v.low>>32))*(1<<32)) + float64(uint32(v.low))))
 }
 
 // window is a step of a function over sums.
@@ -403,45 +382,72 @@ func (f function) window(x float64) float64 {
 	if f.stale {
 		f.refresh()
 	}
-	d, decimal := unitsOf(x)
-	if !decimal || f.count > 0 {
-		return f.mixed(x, decimal)
+	d := f.units
+	if x != f.decimal {
+		var decimal bool
+		if d, decimal = unitsOf(x); !decimal {
+			return f.mixed(x, false)
+		}
+		f.decimal, f.units = x, d
 	}
-	place := &f.words()[f.at]
+	if f.count > 0 {
+		return f.mixed(x, true)
+	}
+	place := &f.store.words[f.word+int(f.at)]
 	gone := int64(0)
 	if f.full {
 		gone = nearestUnits(*place)
 	}
 	*place = x
 	f.turn()
-	s := f.sums()
-	s.sum += d - gone
-	if f.squared() {
-		s.take(gone)
-		s.add(d)
+	before := f.sum()
+	sum := before + d - gone
+	f.setSum(sum)
+	if !f.squared() {
+		return f.ofSum(sum)
 	}
-	f.setSums(s)
-	return f.ofSums(s, d)
+	v := f.spread()
+	v.replace(f.n, gone, d, before+sum)
+	f.setSpread(v)
+	return f.ofSpread(v, sum, d)
 }
 
-// ofSums is the value of a window of decimals whose last one is d.
-func (f function) ofSums(s sums, d int64) float64 {
+// ofSum is the value of a sum or an average of decimals.
+func (f function) ofSum(sum int64) float64 {
+	switch {
+	case !f.full:
+		return math.NaN()
+	case f.op == opSum:
+		return market.Decimal(sum).Float()
+	}
+	return f.mean(sum)
+}
+
+// mean is rounded once where the sum has at most 53 bits, and exact where all values are equal.
+func (d *definition) mean(sum int64) float64 {
+	const exact = 1 << 53
+	if uint64(sum+exact) <= 2*exact {
+		return float64(sum) / d.divisor
+	}
+	n := int64(d.n)
+	return (float64(sum/n) + float64(sum%n)/d.length) / float64(market.Unit)
+}
+
+// ofSpread is the value of another function over a window of decimals, whose last one is d.
+func (f function) ofSpread(v spread, sum, d int64) float64 {
 	if !f.full {
 		return math.NaN()
 	}
+	root := v.root()
 	switch f.op {
-	case opSum:
-		return market.Decimal(s.sum).Float()
-	case opSMA:
-		return s.mean(&f.definition)
 	case opZScore:
-		return finite(float64(int64(f.n)*d-s.sum) / s.spread(f.n)) // 0/0 where nothing moves
+		return finite(float64(int64(f.n)*d-sum) / root) // 0/0 where nothing moves
 	case opUpper:
-		return finite(s.mean(&f.definition) + float64(f.factor*(s.spread(f.n)/f.units)))
+		return finite(f.mean(sum) + float64(f.factor*(root/f.divisor)))
 	case opLower:
-		return finite(s.mean(&f.definition) - float64(f.factor*(s.spread(f.n)/f.units)))
+		return finite(f.mean(sum) - float64(f.factor*(root/f.divisor)))
 	}
-	return s.spread(f.n) / f.units
+	return root / f.divisor
 }
 
 // mixed is a step of a window in which a value is no decimal, that which comes or one that was there.
@@ -471,8 +477,10 @@ func (f function) mixed(x float64, decimal bool) float64 {
 		f.aggregateStart(last, x)
 	}
 	if f.count == 0 {
-		d, _ := unitsOf(x)
-		return f.ofSums(f.sums(), d)
+		if !f.squared() {
+			return f.ofSum(f.sum())
+		}
+		return f.ofSpread(f.spread(), f.sum(), nearestUnits(x))
 	}
 	if !f.full {
 		return math.NaN()
@@ -524,18 +532,20 @@ func (f function) refresh() {
 		}
 		return
 	}
-	var s sums
+	var sum int64
+	var v spread
 	f.count = 0
 	for _, x := range f.words()[:held] {
 		d, decimal := unitsOf(x)
 		if !decimal {
 			f.count++
 		}
-		s.sum += d
-		s.add(d)
+		v.replace(f.n, 0, d, sum+sum+d)
+		sum += d
 	}
 	if f.count == 0 {
-		f.setSums(s)
+		f.setSum(sum)
+		f.setSpread(v)
 		return
 	}
 	f.origin = f.words()[0]

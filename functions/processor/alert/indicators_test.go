@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"example.com/market-data-pipeline/functions/processor/market"
 )
 
 type indicator = *function
@@ -161,10 +163,94 @@ func TestIndicatorWarmup(t *testing.T) {
 	}
 }
 
+// A number of units is found again from its nearest float64, and no other number is taken for it.
+func TestPropertyUnits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := market.Decimal(rapid.Int64Range(-maxUnits, maxUnits).Draw(t, "units"))
+		if got, ok := unitsOf(d.Float()); !ok || got != int64(d) {
+			t.Fatalf("%s is %d units, %v", d, got, ok)
+		}
+		x := rapid.Float64().Draw(t, "x")
+		for _, x := range []float64{x, math.Nextafter(d.Float(), x)} {
+			if got, ok := unitsOf(x); ok && (market.Decimal(got).Float() != x || got > maxUnits || got < -maxUnits) {
+				t.Fatalf("%v is taken for %d units", x, got)
+			}
+		}
+	})
+	for _, x := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), 1e300, -1e300, 1.0 / 3, maxUnits, 1e10} {
+		if got, ok := unitsOf(x); ok {
+			t.Errorf("%v is taken for %d units", x, got)
+		}
+	}
+}
+
+// Of decimals, sums are the nearest float64 of the true sum, averages that of the true average up to 53 bits, and
+// deviations as near as one can have them, whatever was in the window before.
+func TestPropertySumsOfDecimalsAreExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.SampledFrom([]int{1, 2, 3, 20, 1000}).Draw(t, "n")
+		window := map[string]indicator{}
+		for _, name := range []string{"sum", "sma", "stdev", "zscore"} {
+			window[name] = mustIndicator(t, name, n, 0)
+		}
+		step := func(x float64) map[string]float64 {
+			values := map[string]float64{}
+			for name, in := range window {
+				values[name] = in.step([]float64{x})
+			}
+			return values
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "others") {
+			step(rapid.SampledFrom([]float64{1.0 / 3, 1e150, -1e-150, 5e6}).Draw(t, "other"))
+		}
+		most := rapid.SampledFrom([]int64{10, 1e12, maxUnits}).Draw(t, "most")
+		base, sum, values := rapid.Int64Range(-most, most).Draw(t, "base"), new(big.Int), map[string]float64{}
+		var all []int64
+		for i := range n {
+			d := base
+			if i < 20 {
+				d = rapid.Int64Range(-most, most).Draw(t, "d")
+			}
+			all = append(all, d)
+			sum.Add(sum, big.NewInt(d))
+			values = step(market.Decimal(d).Float())
+		}
+		ratio := func(a *big.Int, b int64) *big.Rat { return new(big.Rat).SetFrac(a, big.NewInt(b)) }
+		if want, _ := ratio(sum, int64(market.Unit)).Float64(); values["sum"] != want {
+			t.Fatalf("the sum of %d is %v, want %v", all, values["sum"], want)
+		}
+		want, _ := ratio(sum, int64(market.Unit)*int64(n)).Float64()
+		if got := values["sma"]; got != want && (sum.BitLen() <= 53 || math.Abs(got-want) > math.Abs(want)*0x1p-51) {
+			t.Fatalf("the average of %d is %v, want %v", all, got, want)
+		}
+		spread := new(big.Int)
+		for _, d := range all {
+			spread.Add(spread, new(big.Int).Mul(big.NewInt(d), big.NewInt(d)))
+		}
+		spread.Mul(spread, big.NewInt(int64(n))).Sub(spread, new(big.Int).Mul(sum, sum))
+		root := new(big.Float).SetPrec(200).Sqrt(new(big.Float).SetPrec(200).SetInt(spread))
+		stdev, _ := new(big.Float).Quo(root, big.NewFloat(float64(n)*float64(market.Unit))).Float64()
+		if got := values["stdev"]; math.Abs(got-stdev) > stdev*0x1p-51 {
+			t.Fatalf("the deviation of %d is %v, want %v", all, got, stdev)
+		}
+		if spread.Sign() == 0 {
+			if !math.IsNaN(values["zscore"]) {
+				t.Fatalf("the zscore of %d is %v", all, values["zscore"])
+			}
+			return
+		}
+		far := new(big.Int).Sub(new(big.Int).Mul(big.NewInt(int64(n)), big.NewInt(all[n-1])), sum)
+		zscore, _ := new(big.Float).Quo(new(big.Float).SetPrec(200).SetInt(far), root).Float64()
+		if got := values["zscore"]; math.Abs(got-zscore) > math.Abs(zscore)*0x1p-51 {
+			t.Fatalf("the zscore of %d is %v, want %v", all, got, zscore)
+		}
+	})
+}
+
 // In a series that stands still the averages are its value, to the last bit, and nothing deviates: `close > sma(close, n)`
 // must not fire by rounding.
 func TestIndicatorsOfAConstant(t *testing.T) {
-	for _, x := range []float64{0.1, 1.0 / 3, 5e-9, 65_432.19, 123_456_789.123456789, -7.7} {
+	for _, x := range []float64{0.1, 1.0 / 3, 5e-9, 65_432.19, 1_234_567.890123457, 123_456_789.123456789, -7.7} {
 		for _, n := range []int{1, 3, 7, 10, 20, 49, 1000} {
 			for name, want := range map[string]float64{
 				"sma": x, "ema": x, "rma": x, "stdev": 0, "zscore": math.NaN(), "bb_upper": x, "bb_lower": x,
@@ -388,7 +474,7 @@ func someArgs(t *rapid.T, name string, args int) []float64 {
 	value := rapid.OneOf(
 		rapid.Map(rapid.IntRange(9_999_990, 10_000_010), func(cents int) float64 { return float64(cents) / 100 }),
 		rapid.Map(rapid.IntRange(-5, 5), func(i int) float64 { return float64(i) }),
-		rapid.SampledFrom([]float64{1e9, 1e-3, 1e9 + 1e-3, 123.456, 0.1}),
+		rapid.SampledFrom([]float64{1e9, 1e-3, 1e9 + 1e-3, 123.456, 0.1, 1.0 / 3, 100 + 1e-10}),
 	)
 	out := make([]float64, args)
 	for i := range out {

@@ -15,17 +15,17 @@ import (
 type State struct {
 	program *Program
 	changed bool
+	touched bool        // of the step that runs, as x
 	marks   []mark      // in the order in which the kinds appeared
-	slots   []slot      // as Program.slots
 	rules   []ruleState // as Program.rules
 
 	// functions are the slots that are functions, in one piece of memory, as is what they keep.
 	functions []memory
 	store     store
 
-	// Of the step that runs, not part of the state.
-	touched bool
-	x       eval
+	x eval
+
+	slots   []slot // as Program.slots
 	decoded []bool // as slots, while they are read
 	spans   []span // as Program.sessions: that of the last time asked for
 }
