@@ -366,7 +366,7 @@ type spread struct{ high, low uint64 }
 func (v *spread) replace(n int, old, by, sums int64) {
 	moved, weight := by-old, int64(n)*(by+old)-sums
 	high, low := bits.Mul64(uint64(moved), uint64(weight))
-	high -= uint64(moved>>63)&uint64(weight) // of signed numbers
+	high -= uint64(moved>>63)&uint64(weight) + uint64(weight>>63)&uint64(moved) // of signed numbers
 	var carry uint64
 	v.low, carry = bits.Add64(v.low, low, 0)
 	v.high += high + carry

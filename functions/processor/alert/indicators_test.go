@@ -250,8 +250,8 @@ func TestPropertySumsOfDecimalsAreExact(t *testing.T) {
 // In a series that stands still the averages are its value, to the last bit, and nothing deviates: `close > sma(close, n)`
 // must not fire by rounding.
 func TestIndicatorsOfAConstant(t *testing.T) {
-	for _, x := range []float64{0.1, 1.0 / 3, 5e-9, 65_432.19, 123_456_789.123456789, -7.7} {
-		for _, n := range []int{1, 3, 7, 10, 20, 49, 1000} {
+	for _, x := range []float64{0.1, 1.0 / 3, 5e-9, 65_432.19, 1_167_202.828710297, 123_456_789.123456789, -7.7} {
+		for _, n := range []int{1, 3, 7, 10, 20, 49, 69, 1000} {
 			for name, want := range map[string]float64{
 				"sma": x, "ema": x, "rma": x, "stdev": 0, "zscore": math.NaN(), "bb_upper": x, "bb_lower": x,
 				"highest": x, "lowest": x, "change": 0, "roc": 0, "rsi": math.NaN(),

@@ -56,11 +56,13 @@ func (p *Program) NewState() *State {
 	s := &State{program: p, slots: make([]slot, len(p.slots)), rules: make([]ruleState, len(p.rules)),
 		functions: make([]memory, p.functions), store: store{words: make([]float64, p.words), size: p.rests}, spans: make([]span, len(p.sessions)), decoded: make([]bool, len(p.slots))}
 	s.x.values = make([]float64, len(p.slots))
+	functions := make([]function, p.functions)
 	for i := range p.slots {
 		if spec := &p.slots[i]; spec.def == nil {
 			s.slots[i] = spec.make()
 		} else {
-			s.slots[i] = function{spec.placed, &s.functions[spec.function], &s.store}
+			functions[spec.function] = function{spec.placed, &s.functions[spec.function], &s.store}
+			s.slots[i] = &functions[spec.function]
 		}
 	}
 	s.Clear()
