@@ -11,6 +11,7 @@ import (
 
 	"example.com/market-data-pipeline/functions/processor/settings"
 	"example.com/market-data-pipeline/scripts/benchmark/internal/endpoint"
+	"example.com/market-data-pipeline/scripts/benchmark/internal/sample"
 )
 
 // coldStart measures what a new execution environment costs, without AWS's own part of it (fetching the code, starting
@@ -39,7 +40,7 @@ func (b *bench) coldStart() error {
 		rounds = 5
 	}
 	type figures struct {
-		start, first []sample
+		start, first []sample.Sample
 		rss          int64
 	}
 	found := make([]figures, len(contenders))
@@ -64,8 +65,8 @@ func (b *bench) coldStart() error {
 			if err := f.Close(); err != nil {
 				return err
 			}
-			found[i].start = append(found[i].start, sample{n: 1, wall: f.Start.Wall, cpu: f.Start.CPU})
-			found[i].first = append(found[i].first, sample{n: 1, wall: first.Wall, cpu: first.CPU})
+			found[i].start = append(found[i].start, sample.Sample{N: 1, Wall: f.Start.Wall, CPU: f.Start.CPU})
+			found[i].first = append(found[i].first, sample.Sample{N: 1, Wall: first.Wall, CPU: first.CPU})
 			found[i].rss = max(found[i].rss, rss)
 		}
 	}

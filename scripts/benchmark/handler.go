@@ -12,6 +12,7 @@ import (
 	"example.com/market-data-pipeline/functions/processor/settings"
 	"example.com/market-data-pipeline/scripts/benchmark/internal/endpoint"
 	"example.com/market-data-pipeline/scripts/benchmark/internal/function"
+	"example.com/market-data-pipeline/scripts/benchmark/internal/sample"
 )
 
 // awsLatency is what a call costs within a region: typical, not the best.
@@ -32,6 +33,7 @@ func (b *bench) environment(base string, more ...string) []string {
 // The baselines. Names are part of table names.
 const (
 	plainGo       = "plain-Go"
+	outboxGo      = "plain-Go-outbox"
 	pythonNaive   = "Python-naive"
 	pythonBatched = "Python-batched"
 )
@@ -41,8 +43,8 @@ type contender struct {
 	name    string
 	command []string
 	env     []string
-	// alertCalls is how many AWS calls, one after the other, an alert costs; 0 = they are batched.
-	alertCalls int
+	// oneByOne: each alert is stored and published by calls of its own, one after the other.
+	oneByOne bool
 }
 
 // ourFunction is the product's binary with the rules and settings.
@@ -62,10 +64,10 @@ func (b *bench) launch(base string, c contender) (*function.Function, error) {
 }
 
 func (b *bench) baselines() (c []contender) {
-	c = append(c, contender{name: plainGo, command: []string{filepath.Join(b.bin, "plain")}, alertCalls: 2})
+	c = append(c, contender{name: plainGo, command: []string{filepath.Join(b.bin, "plain")}, oneByOne: true})
 	if b.boto3 {
 		script := filepath.Join(b.root, "scripts/benchmark/peers/python/handler.py")
-		c = append(c, contender{name: pythonNaive, command: []string{b.python, script}, alertCalls: 2},
+		c = append(c, contender{name: pythonNaive, command: []string{b.python, script}, oneByOne: true},
 			contender{name: pythonBatched, command: []string{b.python, script}, env: []string{"BASELINE=batched"}})
 	}
 	return c
@@ -108,8 +110,8 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 		return err
 	}
 	invoke := func(i int) racer {
-		return racer{contenders[i].name, func(n int) (s sample, err error) {
-			s.n = n
+		return racer{contenders[i].name, func(n int) (s sample.Sample, err error) {
+			s.N = n
 			for range n {
 				payload := streams[i].next()
 				response, took, err := functions[i].Invoke(payload)
@@ -120,7 +122,7 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 					_ = functions[i].Close()
 					return s, fmt.Errorf("it returned messages: %.200s: %.2000s", response, functions[i].Stderr())
 				}
-				s.wall, s.cpu = s.wall+took.Wall, s.cpu+took.CPU
+				s.Wall, s.CPU = s.Wall+took.Wall, s.CPU+took.CPU
 			}
 			return s, nil
 		}}
@@ -144,10 +146,10 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 	usages := make([]endpoint.Usage, len(racers))
 	for i, r := range racers {
 		counting := r.run
-		racers[i].run = func(n int) (sample, error) {
+		racers[i].run = func(n int) (sample.Sample, error) {
 			before, logged := streams[i].alerts(), functions[i].Logged()
 			if _, err := endpoint.Take(base); err != nil {
-				return sample{}, err
+				return sample.Sample{}, err
 			}
 			s, err := counting(n)
 			if err != nil {
@@ -181,7 +183,7 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 		return nil, err
 	}
 	for i := range out {
-		if contenders[i].alertCalls > 0 && t.alertEvery > 0 &&
+		if contenders[i].oneByOne && t.alertEvery > 0 &&
 			time.Duration(t.events()/t.alertEvery)*(awsLatency.DynamoDB+awsLatency.SNS) > tooLong {
 			continue
 		}
@@ -197,8 +199,8 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
 			}
-			spent += s.wall
-			walls = append(walls, float64(s.wall))
+			spent += s.Wall
+			walls = append(walls, float64(s.Wall))
 		}
 		out[i].awsWall = median(walls)
 	}

@@ -211,6 +211,13 @@ func (s *Server) dynamoDB(operation string, body []byte) (answer any, err error)
 		var in write
 		err = json.Unmarshal(body, &in)
 		s.put(in, 1)
+	case "UpdateItem":
+		var in struct {
+			TableName string
+			Key       item
+		}
+		err = json.Unmarshal(body, &in)
+		s.put(write{in.TableName, in.Key}, 1)
 	case "TransactWriteItems":
 		var in struct{ TransactItems []struct{ Put write } }
 		err = json.Unmarshal(body, &in)
@@ -232,7 +239,7 @@ func (s *Server) dynamoDB(operation string, body []byte) (answer any, err error)
 	return map[string]any{}, err
 }
 
-// put bills a write of the base table, in a transaction twice, and those of the sparse indexes, which come once: an entry
+// put bills a write, or an update to at most 1 KB, of the base table, in a transaction twice, and those of the sparse indexes, which come once: an entry
 // that appears or disappears. The day index projects nothing that ever changes; the due index moves with the clock on the
 // wall, not with events, and is left out.
 func (s *Server) put(w write, times float64) {

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"maps"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -114,6 +115,20 @@ func TestBaselines(t *testing.T) {
 	put("alerts-b")
 	put("alerts-b")
 	if u := c.take(t); u.Alerts != 2 || u.AlertWriteUnits != 2+2+2+1 {
+		t.Errorf("%+v", u)
+	}
+	table := "alerts-c"
+	key := map[string]types.AttributeValue{"symbol": &types.AttributeValueMemberS{Value: "A"}, "alert_id": &types.AttributeValueMemberS{Value: "1"}}
+	pending := maps.Clone(key)
+	pending["pending_shard"] = &types.AttributeValueMemberS{Value: "0"}
+	if _, err := c.tables.PutItem(ctx, &dynamodb.PutItemInput{TableName: &table, Item: pending}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.tables.UpdateItem(ctx, &dynamodb.UpdateItemInput{TableName: &table, Key: key, UpdateExpression: aws.String("REMOVE pending_shard")}); err != nil {
+		t.Error(err)
+	}
+	// Two writes, and an entry that comes into the index and leaves it.
+	if u := c.take(t); u.Alerts != 1 || u.AlertWriteUnits != 4 {
 		t.Errorf("%+v", u)
 	}
 	if _, err := c.topics.Publish(ctx, &sns.PublishInput{TopicArn: aws.String("arn:aws:sns:us-east-1:123456789012:t"), Message: aws.String(strings.Repeat("x", 70_000))}); err != nil {
