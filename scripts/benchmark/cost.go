@@ -148,8 +148,9 @@ func (b *bench) cost() error {
 		rates = []int{1000}
 	}
 	pace := b.pace
-	defer func() { b.pace = pace }()
+	defer func() { b.pace, b.warm = pace, 0 }()
 	b.pace.slice, b.pace.rounds = 3*pace.slice, 4 // small batches see rare alerts
+	b.warm = 10 * pace.slice                      // states grow with the identities of the last messages
 	// What ours cost depends on delivery and traffic only, not on how the messages were sent.
 	known := map[string]measured{}
 	price := func(w way, c contender, set string, every int) error {

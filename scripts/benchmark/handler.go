@@ -134,13 +134,17 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 		}
 		racers = append(racers, invoke(i))
 	}
-	// The first invocations fill pools and heaps; what they store is forgotten, but for the states of the product.
+	// The first invocations fill pools, heaps, and the states of the product.
 	if err := endpoint.Reset(base, endpoint.Latency{}); err != nil {
 		return nil, err
 	}
 	for i := range racers {
-		if _, err := racers[i].run(2); err != nil {
-			return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
+		for spent := time.Duration(0); spent <= b.warm; {
+			s, err := racers[i].run(2)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
+			}
+			spent += s.Wall
 		}
 	}
 	usages := make([]endpoint.Usage, len(racers))

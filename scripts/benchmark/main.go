@@ -28,6 +28,7 @@ type bench struct {
 	python string // "" = none here
 	boto3  bool
 	pace   pace
+	warm   time.Duration // for which a function is invoked before it is measured
 	quick  bool
 	work   string // a folder for files
 
