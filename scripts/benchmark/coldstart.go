@@ -17,7 +17,7 @@ import (
 // coldStart measures what a new execution environment costs, without AWS's own part of it (fetching the code, starting
 // the micro VM), which a size makes longer.
 func (b *bench) coldStart() error {
-	base, err := b.startEndpoint()
+	aws, err := b.startEndpoint()
 	if err != nil {
 		return err
 	}
@@ -47,10 +47,8 @@ func (b *bench) coldStart() error {
 	payload := newStream(traffic{messages: 1, perEvent: 1, series: 1}).next()
 	for range rounds {
 		for i, c := range contenders {
-			if err := endpoint.Reset(base, endpoint.Latency{}); err != nil {
-				return err
-			}
-			f, err := b.launch(base, c)
+			aws.Reset(endpoint.Latency{})
+			f, err := b.launch(aws, c)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}

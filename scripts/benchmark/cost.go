@@ -126,7 +126,7 @@ func ways(quick bool) []way {
 }
 
 func (b *bench) cost() error {
-	base, err := b.startEndpoint()
+	aws, err := b.startEndpoint()
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (b *bench) cost() error {
 		w.alertEvery = every
 		key := fmt.Sprint(c.name, w.delivery, set, w.traffic)
 		if _, ok := known[key]; !ok {
-			results, err := b.measure(base, []contender{c}, w.traffic, true)
+			results, err := b.measure(aws, []contender{c}, w.traffic, true)
 			if err != nil {
 				return fmt.Errorf("%s, %s, %s, alerts %s: %w", w.name, w.delivery, set, rate(every), err)
 			}

@@ -58,9 +58,9 @@ func (b *bench) ourFunction(name, rules string, delivery settings.Delivery) (con
 }
 
 // launch starts the contender with tables of its own.
-func (b *bench) launch(base string, c contender) (*function.Function, error) {
+func (b *bench) launch(aws *endpoint.Server, c contender) (*function.Function, error) {
 	tables := []string{settings.EnvAlertsTable + "=market-alerts-" + c.name, settings.EnvStateTable + "=market-state-" + c.name}
-	return function.Launch(b.work, b.environment(base, append(tables, c.env...)...), c.command...)
+	return function.Launch(b.work, b.environment(aws.Base, append(tables, c.env...)...), c.command...)
 }
 
 func (b *bench) baselines() (c []contender) {
@@ -89,7 +89,7 @@ func (m *measured) per(n float64) float64 { return n / float64(m.counted) }
 const tooLong = 2 * time.Second
 
 // measure runs the contenders in turn under the traffic, and checks that each causes the alerts that it should.
-func (b *bench) measure(base string, contenders []contender, t traffic, realistic bool) ([]measured, error) {
+func (b *bench) measure(aws *endpoint.Server, contenders []contender, t traffic, realistic bool) ([]measured, error) {
 	out := make([]measured, len(contenders))
 	functions := make([]*function.Function, len(contenders))
 	defer func() {
@@ -105,7 +105,7 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 			_ = functions[i].Close()
 		}
 		var err error
-		functions[i], err = b.launch(base, contenders[i])
+		functions[i], err = b.launch(aws, contenders[i])
 		streams[i] = newStream(t)
 		return err
 	}
@@ -135,9 +135,7 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 		racers = append(racers, invoke(i))
 	}
 	// The first invocations fill pools, heaps, and the states of the product.
-	if err := endpoint.Reset(base, endpoint.Latency{}); err != nil {
-		return nil, err
-	}
+	aws.Reset(endpoint.Latency{})
 	for i := range racers {
 		for spent := time.Duration(0); spent <= b.warm; {
 			s, err := racers[i].run(2)
@@ -152,21 +150,19 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 		counting := r.run
 		racers[i].run = func(n int) (sample.Sample, error) {
 			before, logged := streams[i].alerts(), functions[i].Logged()
-			if _, err := endpoint.Take(base); err != nil {
-				return sample.Sample{}, err
-			}
+			aws.Take()
 			s, err := counting(n)
 			if err != nil {
 				return s, err
 			}
-			u, err := endpoint.Take(base)
-			if want := streams[i].alerts() - before; err == nil && (u.Notifications != want || u.Alerts != want) {
+			u := aws.Take()
+			if want := streams[i].alerts() - before; u.Notifications != want || u.Alerts != want {
 				return s, fmt.Errorf("%d alerts stored and %d published, %d expected", u.Alerts, u.Notifications, want)
 			}
 			addUsage(&usages[i], u)
 			out[i].counted += n
 			out[i].logBytes += float64(functions[i].Logged() - logged)
-			return s, err
+			return s, nil
 		}
 	}
 	results, err := race(b.pace, racers)
@@ -183,9 +179,7 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 	if !realistic {
 		return out, nil
 	}
-	if err := endpoint.Reset(base, awsLatency); err != nil {
-		return nil, err
-	}
+	aws.Reset(awsLatency)
 	for i := range out {
 		if contenders[i].oneByOne && t.alertEvery > 0 &&
 			time.Duration(t.events()/t.alertEvery)*(awsLatency.DynamoDB+awsLatency.SNS) > tooLong {
@@ -247,7 +241,7 @@ func rate(every int) string {
 }
 
 func (b *bench) handler() error {
-	base, err := b.startEndpoint()
+	aws, err := b.startEndpoint()
 	if err != nil {
 		return err
 	}
@@ -282,7 +276,7 @@ func (b *bench) handler() error {
 			}
 			contenders := append([]contender{plain, windows}, b.baselines()...)
 			shape.alertEvery = every
-			results, err := b.measure(base, contenders, shape.traffic, true)
+			results, err := b.measure(aws, contenders, shape.traffic, true)
 			if err != nil {
 				return fmt.Errorf("%s, alerts %s: %w", shape.name, rate(every), err)
 			}
