@@ -134,11 +134,11 @@ func (b *bench) measure(aws *endpoint.Server, contenders []contender, t traffic,
 		}
 		racers = append(racers, invoke(i))
 	}
-	// The first invocations fill pools, heaps, and the states of the product.
+	// The first invocation fills pools and heaps, more of them the states of the product.
 	aws.Reset(endpoint.Latency{})
 	for i := range racers {
 		for spent := time.Duration(0); spent <= b.warm; {
-			s, err := racers[i].run(2)
+			s, err := racers[i].run(1)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
 			}
@@ -295,23 +295,5 @@ func (b *bench) handler() error {
 		}
 	}
 	b.show(t)
-	inside := &table{Title: "Handler: one invocation without alerts in process, over a ledger in memory", Columns: []string{"batch", "rules", "CPU ms", "allocs", "allocs/event"}}
-	for _, shape := range shapes {
-		for _, set := range ruleSets {
-			shape.alertEvery = 0
-			operation, err := inMemoryHandler(set.rules, shape.traffic)
-			if err != nil {
-				return err
-			}
-			results, err := race(b.pace, []racer{inProcess("ours", operation)})
-			if err != nil {
-				return err
-			}
-			r := results[0]
-			inside.add(shape.name, set.name, ms(r.minCPU), number(r.allocs), number(r.allocs/float64(shape.events())))
-			b.Facts["handler/in process/"+shape.name+"/"+set.name+"/allocs"] = r.allocs
-		}
-	}
-	b.show(inside)
 	return nil
 }
