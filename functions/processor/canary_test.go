@@ -229,7 +229,7 @@ func (p *panicking) Settle(ctx context.Context, records []alert.Record) error {
 func (p *panicking) Publish(_ context.Context, records []alert.Record) []error {
 	p.reach("Publish")
 	errs := make([]error, len(records))
-	if p.call == "Release" || p.call == "Claim" {
+	if p.call == "Release" || p.call == "Claim" || p.call == "Records" {
 		for i := range errs {
 			errs[i] = errors.New("down")
 		}

@@ -124,7 +124,7 @@ func newHandler(getenv func(string) string, metrics io.Writer, logger *slog.Logg
 		Timetable:         store,
 		Clocks:            market,
 		Timers:            s.Clock == settings.ClockOn && rules.Timed(),
-		Swept:             s.Clock == settings.ClockOn,
+		Ticks:             s.Clock == settings.ClockOn,
 		ClockSkew:         s.ClockSkew,
 		MaxRetryDelay:     s.MaxRetryDelay,
 		SeriesConcurrency: s.SeriesConcurrency,

@@ -12,12 +12,13 @@ import (
 	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/settings"
 	"example.com/market-data-pipeline/scripts/benchmark/internal/endpoint"
+	"example.com/market-data-pipeline/scripts/benchmark/internal/sample"
 )
 
 // coldStart measures what a new execution environment costs, without AWS's own part of it (fetching the code, starting
 // the micro VM), which a size makes longer.
 func (b *bench) coldStart() error {
-	base, err := b.startEndpoint()
+	aws, err := b.startEndpoint()
 	if err != nil {
 		return err
 	}
@@ -40,17 +41,15 @@ func (b *bench) coldStart() error {
 		rounds = 5
 	}
 	type figures struct {
-		start, first []sample
+		start, first []sample.Sample
 		rss          int64
 	}
 	found := make([]figures, len(contenders))
 	payload := newStream(traffic{messages: 1, perEvent: 1, series: 1}).next()
 	for range rounds {
 		for i, c := range contenders {
-			if err := endpoint.Reset(base, endpoint.Latency{}); err != nil {
-				return err
-			}
-			f, err := b.launch(base, c)
+			aws.Reset(endpoint.Latency{})
+			f, err := b.launch(aws, c)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -65,8 +64,8 @@ func (b *bench) coldStart() error {
 			if err := f.Close(); err != nil {
 				return err
 			}
-			found[i].start = append(found[i].start, sample{n: 1, wall: f.Start.Wall, cpu: f.Start.CPU})
-			found[i].first = append(found[i].first, sample{n: 1, wall: first.Wall, cpu: first.CPU})
+			found[i].start = append(found[i].start, sample.Sample{N: 1, Wall: f.Start.Wall, CPU: f.Start.CPU})
+			found[i].first = append(found[i].first, sample.Sample{N: 1, Wall: first.Wall, CPU: first.CPU})
 			found[i].rss = max(found[i].rss, rss)
 		}
 	}

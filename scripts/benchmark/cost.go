@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"time"
 
 	"example.com/market-data-pipeline/functions/processor/settings"
@@ -104,12 +105,15 @@ type way struct {
 
 func ways(quick bool) []way {
 	dense, thin := traffic{messages: 10, perEvent: 500, series: 10}, traffic{messages: 10, perEvent: 500, series: 5000, byShard: true}
+	short := dense
+	short.shortest = true
 	single, window := traffic{messages: 10, perEvent: 1, series: 10}, traffic{messages: 1000, perEvent: 1, series: 100}
 	all := []way{
 		{"1 event, sent singly", settings.Ordered, 1, single},
 		{"1 event, sent by 10", settings.Ordered, sqsBatch, single},
 		{"500 by shard (500 series)", settings.Ordered, sqsBatch, thin},
 		{"500 by series", settings.Ordered, sqsBatch, dense},
+		{"500 by series, shortest", settings.Ordered, sqsBatch, short},
 		{"1 event, sent singly", settings.Unordered, 1, window},
 		{"1 event, sent by 10", settings.Unordered, sqsBatch, window},
 		{"500 by shard (500 series)", settings.Unordered, sqsBatch, thin},
@@ -122,7 +126,7 @@ func ways(quick bool) []way {
 }
 
 func (b *bench) cost() error {
-	base, err := b.startEndpoint()
+	aws, err := b.startEndpoint()
 	if err != nil {
 		return err
 	}
@@ -131,7 +135,8 @@ func (b *bench) cost() error {
 		Columns: []string{"message", "delivery", "rules", "alerts", "USD", "SQS", "Lambda", "reads", "state writes", "alerts", "logs", "MiB", "events/s", "fastest MiB", "events/s", "USD"},
 		Notes: []string{
 			"Computed from the CPU times measured here (one core for one of Lambda's CPUs), the waiting measured at AWS's latency, and the units counted by the stand-in.",
-			"Events of 181 bytes. Batches: 10 messages ordered; 1,000 of one event, else 10, unordered. Full batches: a thin feed has smaller ones, and more invocations.",
+			fmt.Sprintf("Events of %d bytes, the shortest of %d, each with its comma: SQS bills bytes where events are packed. Batches: 10 messages ordered; 1,000 of one event, else 10, unordered. Full batches: a thin feed has smaller ones, and more invocations.", eventBytes(false), eventBytes(true)),
+			outboxGo + " stores an alert once before it publishes and marks it afterwards, as the pipeline does; it keeps no state, so no order and no history, and no list of a day.",
 			"\"windows\": four rules with history, whose states are written. The clock, and the index of what is due, are below: they follow time, not events.",
 			"Fastest: the size beyond which the model gains nothing; cold starts, the pollers' own pace and DynamoDB's limit for one partition are not in it."}}
 	bySize := &table{Title: "Memory sizes: USD per million events / events per second", Columns: []string{"message", "delivery", "rules", "alerts"}}
@@ -143,15 +148,16 @@ func (b *bench) cost() error {
 		rates = []int{1000}
 	}
 	pace := b.pace
-	defer func() { b.pace = pace }()
+	defer func() { b.pace, b.warm = pace, 0 }()
 	b.pace.slice, b.pace.rounds = 3*pace.slice, 4 // small batches see rare alerts
+	b.warm = 10 * pace.slice                      // states grow with the identities of the last messages
 	// What ours cost depends on delivery and traffic only, not on how the messages were sent.
 	known := map[string]measured{}
 	price := func(w way, c contender, set string, every int) error {
 		w.alertEvery = every
 		key := fmt.Sprint(c.name, w.delivery, set, w.traffic)
 		if _, ok := known[key]; !ok {
-			results, err := b.measure(base, []contender{c}, w.traffic, true)
+			results, err := b.measure(aws, []contender{c}, w.traffic, true)
 			if err != nil {
 				return fmt.Errorf("%s, %s, %s, alerts %s: %w", w.name, w.delivery, set, rate(every), err)
 			}
@@ -162,7 +168,7 @@ func (b *bench) cost() error {
 		var cheapestMiB, fastestMiB int
 		row := []any{w.name, w.delivery, set, rate(every)}
 		for _, mib := range memories {
-			u := m.usePerMillion(w.traffic, w.delivery == settings.Ordered, messageBytes(w.perEvent), w.sentTogether, mib)
+			u := m.usePerMillion(w.traffic, w.delivery == settings.Ordered, messageBytes(w.traffic), w.sentTogether, mib)
 			if cheapestMiB == 0 || u.bill().total() < cheapest.bill().total() {
 				cheapest, cheapestMiB = u, mib
 			}
@@ -194,7 +200,8 @@ func (b *bench) cost() error {
 			}
 		}
 	}
-	for _, c := range b.baselines() {
+	outbox := contender{name: outboxGo, command: []string{filepath.Join(b.bin, "plain")}, env: []string{"BASELINE=outbox"}, oneByOne: true}
+	for _, c := range append(b.baselines(), outbox) {
 		for _, w := range ways(true) {
 			if err := price(w, c, c.name, 1000); err != nil {
 				return err
@@ -207,11 +214,15 @@ func (b *bench) cost() error {
 	return nil
 }
 
-// messageBytes is the body of a message of so many events, and its attribute origin_message_id.
-func messageBytes(events int) int {
+// messageBytes is the body of a message, and its attribute origin_message_id.
+func messageBytes(t traffic) int {
 	const attribute = 80
-	event := len(newStream(traffic{messages: 1, perEvent: 1, series: 1}).event(nil, 0)) + 1
-	return events*event + attribute
+	return t.perEvent*eventBytes(t.shortest) + attribute
+}
+
+// eventBytes is an event and what parts it from the next one.
+func eventBytes(shortest bool) int {
+	return len(newStream(traffic{series: 1, shortest: shortest}).event(nil, 0)) + 1
 }
 
 // showFixed prints what a stack costs in a month of 30 days without any traffic.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,14 +14,11 @@ import (
 
 	gojson "github.com/goccy/go-json"
 
-	"example.com/market-data-pipeline/functions/processor/alert"
 	"example.com/market-data-pipeline/functions/processor/ingest"
-	"example.com/market-data-pipeline/functions/processor/ledger"
 	"example.com/market-data-pipeline/functions/processor/market"
-	"example.com/market-data-pipeline/functions/processor/notify"
-	"example.com/market-data-pipeline/functions/processor/queue"
 	"example.com/market-data-pipeline/functions/processor/settings"
 	"example.com/market-data-pipeline/scripts/benchmark/internal/decoding"
+	"example.com/market-data-pipeline/scripts/benchmark/internal/sample"
 )
 
 const (
@@ -56,136 +52,103 @@ func decodeCases() []*decoding.Case {
 	}
 }
 
-// decoder is a peer in any process.
-type decoder interface {
-	racer(*decoding.Case) racer
-	checksum(*decoding.Case) (sum uint32, events int, err error)
+// decoder is a peer, in any process.
+type decoder struct {
+	name     string
+	run      func(c *decoding.Case, n int) (sample.Sample, error)
+	checksum func(*decoding.Case) (sum uint32, events int, err error)
 }
 
 // ours is the product's decoder. A Lambda event goes through a handler whose rules watch nothing, so that it is decoded and
 // its events are told apart by series, and no more.
-type ours struct {
-	events  []market.Event
-	now     time.Time
-	handler *ingest.Handler
-}
-
-func newOurs() (*ours, error) {
-	rules, err := alert.Load("rules.yaml", []byte("rules:\n  - {alert: None, symbols: [NONE], expr: price > 1, reset: price < 1, cooldown: 1s}\n"))
-	if err != nil {
-		return nil, err
-	}
-	o := &ours{now: time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC)}
-	store := ledger.NewMemory(ledger.Config{})
-	o.handler, err = ingest.New(ingest.Config{Environment: "bench", Engine: rules.Engine(alert.Options{Ordered: true}), Ledger: store,
-		Notifier: &notify.Writer{W: io.Discard}, Queue: &queue.Writer{W: io.Discard}})
-	return o, err
-}
-
-func (o *ours) decode(c *decoding.Case, input string) (bad int, err error) {
-	o.events = o.events[:0]
-	if c.Form != decoding.Lambda {
+func ours() (decoder, error) {
+	h, err := newHandler("rules:\n  - {alert: None, symbols: [NONE], expr: price > 1, reset: price < 1, cooldown: 1s}\n", settings.Ordered)
+	var events []market.Event
+	now := time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC)
+	var bad int
+	decode := func(input string) {
 		var refused []market.Refusal
-		o.events, refused = market.Decode(o.events, input, o.now, settings.DefaultClockSkew)
-		return len(refused), nil
-	}
-	records, err := ingest.ParseEvent(c.Input)
-	for i := range records {
-		var refused []market.Refusal
-		o.events, refused = market.Decode(o.events, records[i].Body, o.now, settings.DefaultClockSkew)
+		events, refused = market.Decode(events, input, now, settings.DefaultClockSkew)
 		bad += len(refused)
 	}
-	return bad, err
-}
-
-func (o *ours) racer(c *decoding.Case) racer {
-	if c.Form == decoding.Lambda {
-		return inProcess("ours", func() {
-			if _, err := o.handler.HandleEvent(context.Background(), c.Input); err != nil {
-				panic(err) // checksum has read it
-			}
-		})
-	}
-	input := string(c.Input)
-	return inProcess("ours", func() { _, _ = o.decode(c, input) }) // checksum looks at the result
-}
-
-func (o *ours) checksum(c *decoding.Case) (uint32, int, error) {
-	bad, err := o.decode(c, string(c.Input))
-	if err == nil && bad > 0 {
-		err = fmt.Errorf("%d events refused", bad)
-	}
-	var sum decoding.Sum
-	for i := range o.events {
-		e := &o.events[i]
-		sum.Add(e.Symbol, e.Source, int64(e.Price), int64(e.Size), e.Time, e.Sequence)
-	}
-	return sum.Value, len(o.events), err
-}
-
-// worker is a peer in a process of its own.
-type worker struct {
-	name    string
-	in      io.WriteCloser
-	answers *json.Decoder
-}
-
-func (b *bench) startWorker(name string, command ...string) (*worker, error) {
-	c := exec.Command(command[0], append(command[1:], b.work)...)
-	c.Stderr = os.Stderr
-	in, err := c.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := c.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := c.Start(); err != nil {
-		return nil, err
-	}
-	b.closers = append(b.closers, func() { _ = in.Close(); _ = c.Wait() })
-	return &worker{name, in, json.NewDecoder(bufio.NewReader(stdout))}, nil
-}
-
-func (w *worker) ask(c *decoding.Case, n int) (a decoding.Answer, err error) {
-	if err = json.NewEncoder(w.in).Encode(decoding.Order{Case: c.Name, Form: c.Form, N: n}); err == nil {
-		err = w.answers.Decode(&a)
-	}
-	if err == nil && a.Error != "" {
-		err = errors.New(a.Error)
-	}
-	return a, err
-}
-
-func (w *worker) racer(c *decoding.Case) racer {
-	return racer{w.name, func(n int) (sample, error) {
-		a, err := w.ask(c, n)
-		return sample{n, time.Duration(a.Wall), time.Duration(a.CPU), a.Allocs}, err
-	}}
-}
-
-func (w *worker) checksum(c *decoding.Case) (uint32, int, error) {
-	a, err := w.ask(c, 0)
-	return a.Checksum, a.Events, err
+	return decoder{"ours", func(c *decoding.Case, n int) (sample.Sample, error) {
+		if c.Form == decoding.Lambda {
+			var err error
+			s := sample.Repeat(n, func() { _, err = h.HandleEvent(context.Background(), c.Input) })
+			return s, err
+		}
+		input := string(c.Input)
+		return sample.Repeat(n, func() { events = events[:0]; decode(input) }), nil // checksum looks at the result
+	}, func(c *decoding.Case) (uint32, int, error) {
+		records, err := []ingest.Record{{Body: string(c.Input)}}, error(nil)
+		if c.Form == decoding.Lambda {
+			records, err = ingest.ParseEvent(c.Input)
+		}
+		events, bad = events[:0], 0
+		for i := range records {
+			decode(records[i].Body)
+		}
+		if err == nil && bad > 0 {
+			err = fmt.Errorf("%d events refused", bad)
+		}
+		var sum decoding.Sum
+		for i := range events {
+			e := &events[i]
+			sum.Add(e.Symbol, e.Source, int64(e.Price), int64(e.Size), e.Time, e.Sequence)
+		}
+		return sum.Value, len(events), err
+	}}, err
 }
 
 // local is a library in this process.
-type local struct {
-	name string
-	peer *decoding.Peer[json.Number]
+func local(name string, unmarshal func([]byte, any) error) decoder {
+	p := &decoding.Peer[json.Number]{Unmarshal: unmarshal}
+	return decoder{name, func(c *decoding.Case, n int) (s sample.Sample, err error) {
+		s = sample.Repeat(n, func() { err = p.Decode(c) })
+		return s, err
+	}, func(c *decoding.Case) (uint32, int, error) {
+		if err := p.Decode(c); err != nil {
+			return 0, 0, err
+		}
+		sum, err := p.Checksum()
+		return sum, c.Events, err
+	}}
 }
 
-func (l *local) racer(c *decoding.Case) racer {
-	return inProcess(l.name, func() { _ = l.peer.Decode(c) }) // checksum looks at the result
-}
-
-func (l *local) checksum(c *decoding.Case) (uint32, int, error) {
-	if err := l.peer.Decode(c); err != nil {
-		return 0, 0, err
+// worker is a library in a process of its own.
+func (b *bench) worker(name string, command ...string) (decoder, error) {
+	process := exec.Command(command[0], append(command[1:], b.work)...)
+	process.Stderr = os.Stderr
+	in, err := process.StdinPipe()
+	if err != nil {
+		return decoder{}, err
 	}
-	sum, err := l.peer.Checksum()
-	return sum, c.Events, err
+	stdout, err := process.StdoutPipe()
+	if err != nil {
+		return decoder{}, err
+	}
+	if err := process.Start(); err != nil {
+		return decoder{}, err
+	}
+	b.closers = append(b.closers, func() { _ = in.Close(); _ = process.Wait() })
+	orders, answers := json.NewEncoder(in), json.NewDecoder(bufio.NewReader(stdout))
+	ask := func(c *decoding.Case, n int) (a decoding.Answer, err error) {
+		if err = orders.Encode(decoding.Order{Case: c.Name, Form: c.Form, N: n}); err == nil {
+			err = answers.Decode(&a)
+		}
+		if err == nil && a.Error != "" {
+			err = errors.New(a.Error)
+		}
+		return a, err
+	}
+	return decoder{name, func(c *decoding.Case, n int) (sample.Sample, error) {
+		a, err := ask(c, n)
+		a.N = n
+		return a.Sample, err
+	}, func(c *decoding.Case) (uint32, int, error) {
+		a, err := ask(c, 0)
+		return a.Checksum, a.Events, err
+	}}, nil
 }
 
 func (b *bench) decode() error {
@@ -195,17 +158,13 @@ func (b *bench) decode() error {
 			return err
 		}
 	}
-	ours, err := newOurs()
+	us, err := ours()
 	if err != nil {
 		return err
 	}
-	peers := []decoder{
-		ours,
-		&local{"encoding/json", &decoding.Peer[json.Number]{Unmarshal: json.Unmarshal}},
-		&local{"goccy/go-json", &decoding.Peer[json.Number]{Unmarshal: gojson.Unmarshal}},
-	}
+	peers := []decoder{us, local("encoding/json", json.Unmarshal), local("goccy/go-json", gojson.Unmarshal)}
 	if v2 := filepath.Join(b.bin, "jsonv2"); fileExists(v2) {
-		w, err := b.startWorker("encoding/json/v2", v2)
+		w, err := b.worker("encoding/json/v2", v2)
 		if err != nil {
 			return err
 		}
@@ -214,7 +173,7 @@ func (b *bench) decode() error {
 		b.missing("encoding/json/v2: this Go has no GOEXPERIMENT=jsonv2")
 	}
 	if b.python != "" {
-		w, err := b.startWorker("Python json", b.python, filepath.Join(b.root, "scripts/benchmark/peers/python/decode.py"))
+		w, err := b.worker("Python json", b.python, filepath.Join(b.root, "scripts/benchmark/peers/python/decode.py"))
 		if err != nil {
 			return err
 		}
@@ -230,11 +189,10 @@ func (b *bench) decode() error {
 		}
 		var racers []racer
 		for _, p := range peers {
-			r := p.racer(c)
 			if got, n, err := p.checksum(c); err != nil || got != want || n != events {
-				return fmt.Errorf("%s, %s: %d events with checksum %08x, ours %d with %08x (%v)", c.Name, r.name, n, got, events, want, err)
+				return fmt.Errorf("%s, %s: %d events with checksum %08x, ours %d with %08x (%v)", c.Name, p.name, n, got, events, want, err)
 			}
-			racers = append(racers, r)
+			racers = append(racers, racer{p.name, func(n int) (sample.Sample, error) { return p.run(c, n) }})
 		}
 		results, err := race(b.pace, racers)
 		if err != nil {

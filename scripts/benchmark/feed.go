@@ -65,7 +65,7 @@ func (s *stream) alerts() int {
 
 func symbol(series int) string { return fmt.Sprintf("S%05d", series) }
 
-// appendTrade appends a typical trade of 181 bytes in the usual order.
+// appendTrade appends a typical trade in the usual order.
 func appendTrade(b []byte, series int, price string, at time.Time, sequence int) []byte {
 	b = append(b, `{"type":"trade","symbol":"`...)
 	b = append(b, symbol(series)...)

@@ -14,6 +14,7 @@ import (
 	"example.com/market-data-pipeline/functions/processor/ledger"
 	"example.com/market-data-pipeline/functions/processor/market"
 	"example.com/market-data-pipeline/functions/processor/notify"
+	"example.com/market-data-pipeline/functions/processor/queue"
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
 
@@ -90,24 +91,21 @@ func (b *bench) growth() error {
 	return nil
 }
 
-// discardQueue is a queue that takes everything.
-type discardQueue struct{}
-
-func (discardQueue) Reject(_ context.Context, r []market.Rejected) []error {
-	return make([]error, len(r))
-}
-func (discardQueue) SetVisibility(context.Context, []market.Delay) error { return nil }
-
-// inMemoryHandler runs an invocation of the product's handler over a ledger in memory, from the Lambda event on.
-func inMemoryHandler(rules string, t traffic) (func(), error) {
+// newHandler is the product's handler over a ledger in memory.
+func newHandler(rules string, delivery settings.Delivery) (*ingest.Handler, error) {
 	loaded, err := alert.Load("benchmark.yaml", []byte(rules))
 	if err != nil {
 		return nil, err
 	}
-	h, err := ingest.New(ingest.Config{
-		Environment: "benchmark", Delivery: settings.Unordered, Engine: loaded.Engine(alert.Options{Lateness: settings.DefaultLateness}),
-		Ledger: ledger.NewMemory(ledger.Config{}), Notifier: &notify.Writer{W: io.Discard}, Queue: discardQueue{}, SeriesConcurrency: 1,
+	return ingest.New(ingest.Config{
+		Environment: "benchmark", Delivery: delivery, Engine: loaded.Engine(alert.Options{Lateness: settings.DefaultLateness, Ordered: delivery == settings.Ordered}),
+		Ledger: ledger.NewMemory(ledger.Config{}), Notifier: &notify.Writer{W: io.Discard}, Queue: &queue.Writer{W: io.Discard}, SeriesConcurrency: 1,
 	})
+}
+
+// inMemoryHandler runs an invocation of it, from the Lambda event on.
+func inMemoryHandler(rules string, t traffic) (func(), error) {
+	h, err := newHandler(rules, settings.Unordered)
 	if err != nil {
 		return nil, err
 	}

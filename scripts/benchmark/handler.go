@@ -13,6 +13,7 @@ import (
 	"example.com/market-data-pipeline/functions/processor/settings"
 	"example.com/market-data-pipeline/scripts/benchmark/internal/endpoint"
 	"example.com/market-data-pipeline/scripts/benchmark/internal/function"
+	"example.com/market-data-pipeline/scripts/benchmark/internal/sample"
 )
 
 // awsLatency is what a call costs within a region: typical, not the best.
@@ -33,6 +34,7 @@ func (b *bench) environment(base string, more ...string) []string {
 // The baselines. Names are part of table names.
 const (
 	plainGo       = "plain-Go"
+	outboxGo      = "plain-Go-outbox"
 	pythonNaive   = "Python-naive"
 	pythonBatched = "Python-batched"
 )
@@ -42,8 +44,8 @@ type contender struct {
 	name    string
 	command []string
 	env     []string
-	// alertCalls is how many AWS calls, one after the other, an alert costs; 0 = they are batched.
-	alertCalls int
+	// oneByOne: each alert is stored and published by calls of its own, one after the other.
+	oneByOne bool
 }
 
 // ourFunction is the product's binary with the rules and settings.
@@ -61,16 +63,16 @@ func (b *bench) ourFunction(name, rules string, delivery settings.Delivery) (con
 }
 
 // launch starts the contender with tables of its own.
-func (b *bench) launch(base string, c contender) (*function.Function, error) {
+func (b *bench) launch(aws *endpoint.Server, c contender) (*function.Function, error) {
 	tables := []string{settings.EnvAlertsTable + "=market-alerts-" + c.name, settings.EnvStateTable + "=market-state-" + c.name}
-	return function.Launch(b.work, b.environment(base, append(tables, c.env...)...), c.command...)
+	return function.Launch(b.work, b.environment(aws.Base, append(tables, c.env...)...), c.command...)
 }
 
 func (b *bench) baselines() (c []contender) {
-	c = append(c, contender{name: plainGo, command: []string{filepath.Join(b.bin, "plain")}, alertCalls: 2})
+	c = append(c, contender{name: plainGo, command: []string{filepath.Join(b.bin, "plain")}, oneByOne: true})
 	if b.boto3 {
 		script := filepath.Join(b.root, "scripts/benchmark/peers/python/handler.py")
-		c = append(c, contender{name: pythonNaive, command: []string{b.python, script}, alertCalls: 2},
+		c = append(c, contender{name: pythonNaive, command: []string{b.python, script}, oneByOne: true},
 			contender{name: pythonBatched, command: []string{b.python, script}, env: []string{"BASELINE=batched"}})
 	}
 	return c
@@ -92,7 +94,7 @@ func (m *measured) per(n float64) float64 { return n / float64(m.counted) }
 const tooLong = 2 * time.Second
 
 // measure runs the contenders in turn under the traffic, and checks that each causes the alerts that it should.
-func (b *bench) measure(base string, contenders []contender, t traffic, realistic bool) ([]measured, error) {
+func (b *bench) measure(aws *endpoint.Server, contenders []contender, t traffic, realistic bool) ([]measured, error) {
 	out := make([]measured, len(contenders))
 	functions := make([]*function.Function, len(contenders))
 	defer func() {
@@ -108,13 +110,13 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 			_ = functions[i].Close()
 		}
 		var err error
-		functions[i], err = b.launch(base, contenders[i])
+		functions[i], err = b.launch(aws, contenders[i])
 		streams[i] = newStream(t)
 		return err
 	}
 	invoke := func(i int) racer {
-		return racer{contenders[i].name, func(n int) (s sample, err error) {
-			s.n = n
+		return racer{contenders[i].name, func(n int) (s sample.Sample, err error) {
+			s.N = n
 			for range n {
 				payload := streams[i].next()
 				response, took, err := functions[i].Invoke(payload)
@@ -125,7 +127,7 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 					_ = functions[i].Close()
 					return s, fmt.Errorf("it returned messages: %.200s: %.2000s", response, functions[i].Stderr())
 				}
-				s.wall, s.cpu = s.wall+took.Wall, s.cpu+took.CPU
+				s.Wall, s.CPU = s.Wall+took.Wall, s.CPU+took.CPU
 			}
 			return s, nil
 		}}
@@ -137,35 +139,35 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 		}
 		racers = append(racers, invoke(i))
 	}
-	// The first invocations fill pools and heaps; what they store is forgotten, but for the states of the product.
-	if err := endpoint.Reset(base, endpoint.Latency{}); err != nil {
-		return nil, err
-	}
+	// The first invocation fills pools and heaps, more of them the states of the product.
+	aws.Reset(endpoint.Latency{})
 	for i := range racers {
-		if _, err := racers[i].run(2); err != nil {
-			return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
+		for spent := time.Duration(0); spent <= b.warm; {
+			s, err := racers[i].run(1)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
+			}
+			spent += s.Wall
 		}
 	}
 	usages := make([]endpoint.Usage, len(racers))
 	for i, r := range racers {
 		counting := r.run
-		racers[i].run = func(n int) (sample, error) {
+		racers[i].run = func(n int) (sample.Sample, error) {
 			before, logged := streams[i].alerts(), functions[i].Logged()
-			if _, err := endpoint.Take(base); err != nil {
-				return sample{}, err
-			}
+			aws.Take()
 			s, err := counting(n)
 			if err != nil {
 				return s, err
 			}
-			u, err := endpoint.Take(base)
-			if want := streams[i].alerts() - before; err == nil && (u.Notifications != want || u.Alerts != want) {
+			u := aws.Take()
+			if want := streams[i].alerts() - before; u.Notifications != want || u.Alerts != want {
 				return s, fmt.Errorf("%d alerts stored and %d published, %d expected", u.Alerts, u.Notifications, want)
 			}
 			addUsage(&usages[i], u)
 			out[i].counted += n
 			out[i].logBytes += float64(functions[i].Logged() - logged)
-			return s, err
+			return s, nil
 		}
 	}
 	results, err := race(b.pace, racers)
@@ -182,11 +184,9 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 	if !realistic {
 		return out, nil
 	}
-	if err := endpoint.Reset(base, awsLatency); err != nil {
-		return nil, err
-	}
+	aws.Reset(awsLatency)
 	for i := range out {
-		if contenders[i].alertCalls > 0 && t.alertEvery > 0 &&
+		if contenders[i].oneByOne && t.alertEvery > 0 &&
 			time.Duration(t.events()/t.alertEvery)*(awsLatency.DynamoDB+awsLatency.SNS) > tooLong {
 			continue
 		}
@@ -202,8 +202,8 @@ func (b *bench) measure(base string, contenders []contender, t traffic, realisti
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
 			}
-			spent += s.wall
-			walls = append(walls, float64(s.wall))
+			spent += s.Wall
+			walls = append(walls, float64(s.Wall))
 		}
 		out[i].awsWall = median(walls)
 	}
@@ -246,7 +246,7 @@ func rate(every int) string {
 }
 
 func (b *bench) handler() error {
-	base, err := b.startEndpoint()
+	aws, err := b.startEndpoint()
 	if err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func (b *bench) handler() error {
 			}
 			contenders := append([]contender{plain, windows}, b.baselines()...)
 			shape.alertEvery = every
-			results, err := b.measure(base, contenders, shape.traffic, true)
+			results, err := b.measure(aws, contenders, shape.traffic, true)
 			if err != nil {
 				return fmt.Errorf("%s, alerts %s: %w", shape.name, rate(every), err)
 			}
@@ -300,23 +300,5 @@ func (b *bench) handler() error {
 		}
 	}
 	b.show(t)
-	inside := &table{Title: "Handler: one invocation without alerts in process, over a ledger in memory", Columns: []string{"batch", "rules", "CPU ms", "allocs", "allocs/event"}}
-	for _, shape := range shapes {
-		for _, set := range ruleSets {
-			shape.alertEvery = 0
-			operation, err := inMemoryHandler(set.rules, shape.traffic)
-			if err != nil {
-				return err
-			}
-			results, err := race(b.pace, []racer{inProcess("ours", operation)})
-			if err != nil {
-				return err
-			}
-			r := results[0]
-			inside.add(shape.name, set.name, ms(r.minCPU), number(r.allocs), number(r.allocs/float64(shape.events())))
-			b.Facts["handler/in process/"+shape.name+"/"+set.name+"/allocs"] = r.allocs
-		}
-	}
-	b.show(inside)
 	return nil
 }

@@ -7,8 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -28,6 +26,7 @@ type bench struct {
 	python string // "" = none here
 	boto3  bool
 	pace   pace
+	warm   time.Duration // for which a function is invoked before it is measured
 	quick  bool
 	work   string // a folder for files
 
@@ -50,10 +49,6 @@ var sections = []struct {
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "endpoint" {
-		fmt.Fprintln(os.Stderr, serveEndpoint(os.Stdout))
-		os.Exit(1)
-	}
 	if err := run(os.Args[1:], os.Stdout); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintln(os.Stderr, "bench:", err)
@@ -137,32 +132,11 @@ func (b *bench) close() {
 	_ = os.RemoveAll(b.work) // a leftover in the temporary folder
 }
 
-// serveEndpoint is the stand-in of AWS, in a process of its own; it prints its address first.
-func serveEndpoint(out io.Writer) error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
+// startEndpoint starts the stand-in of AWS. It is in this process, which waits while a function is measured.
+func (b *bench) startEndpoint() (*endpoint.Server, error) {
+	aws, err := endpoint.Start()
+	if err == nil {
+		b.closers = append(b.closers, aws.Close)
 	}
-	fmt.Fprintln(out, "http://"+listener.Addr().String())
-	return http.Serve(listener, endpoint.New())
-}
-
-// startEndpoint starts it and returns its base URL.
-func (b *bench) startEndpoint() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	c := exec.Command(self, "endpoint")
-	stdout, err := c.StdoutPipe()
-	if err != nil {
-		return "", err
-	}
-	if err := c.Start(); err != nil {
-		return "", err
-	}
-	b.closers = append(b.closers, func() { _ = c.Process.Kill(); _ = c.Wait() })
-	var base string
-	_, err = fmt.Fscanln(stdout, &base)
-	return base, err
+	return aws, err
 }

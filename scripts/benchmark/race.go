@@ -2,25 +2,16 @@ package main
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"example.com/market-data-pipeline/scripts/benchmark/internal/sample"
 )
-
-// sample is what n repetitions of one operation took together.
-type sample struct {
-	n      int
-	wall   time.Duration
-	cpu    time.Duration
-	allocs uint64
-}
 
 // racer is one peer of a comparison; run repeats its operation n times.
 type racer struct {
 	name string
-	run  func(n int) (sample, error)
+	run  func(n int) (sample.Sample, error)
 }
 
 // times are those of one operation: the least and the median of the rounds, in nanoseconds.
@@ -41,17 +32,17 @@ type pace struct {
 func race(p pace, racers []racer) ([]times, error) {
 	reps := make([]int, len(racers))
 	spent := make([]time.Duration, len(racers))
-	samples := make([][]sample, len(racers))
+	samples := make([][]sample.Sample, len(racers))
 	for i, r := range racers {
 		for n := 1; ; {
 			s, err := r.run(n)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", r.name, err)
 			}
-			spent[i] += s.wall
-			if s.wall >= p.slice/4 || n >= 1<<30 {
-				reps[i] = max(1, int(float64(n)*float64(p.slice)/float64(max(s.wall, 1))))
-				if s.wall >= p.slice {
+			spent[i] += s.Wall
+			if s.Wall >= p.slice/4 || n >= 1<<30 {
+				reps[i] = max(1, int(float64(n)*float64(p.slice)/float64(max(s.Wall, 1))))
+				if s.Wall >= p.slice {
 					reps[i] = n
 					samples[i] = append(samples[i], s)
 				}
@@ -69,7 +60,7 @@ func race(p pace, racers []racer) ([]times, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", r.name, err)
 			}
-			spent[i] += s.wall
+			spent[i] += s.Wall
 			samples[i] = append(samples[i], s)
 		}
 	}
@@ -81,11 +72,11 @@ func race(p pace, racers []racer) ([]times, error) {
 }
 
 // summarize needs at least one sample.
-func summarize(samples []sample) times {
+func summarize(samples []sample.Sample) times {
 	var cpu, wall, allocs []float64
 	for _, s := range samples {
-		n := float64(s.n)
-		cpu, wall, allocs = append(cpu, float64(s.cpu)/n), append(wall, float64(s.wall)/n), append(allocs, float64(s.allocs)/n)
+		n := float64(s.N)
+		cpu, wall, allocs = append(cpu, float64(s.CPU)/n), append(wall, float64(s.Wall)/n), append(allocs, float64(s.Allocs)/n)
 	}
 	return times{slices.Min(cpu), median(cpu), slices.Min(wall), median(wall), slices.Min(allocs), len(samples)}
 }
@@ -98,27 +89,7 @@ func median(v []float64) float64 {
 	return s[len(s)/2]
 }
 
-// inProcess is a racer whose operation is a function of this process. Its CPU time includes the garbage collector's.
+// inProcess is a racer whose operation is a function of this process.
 func inProcess(name string, operation func()) racer {
-	return racer{name, func(n int) (sample, error) { return repeat(n, operation), nil }}
-}
-
-func repeat(n int, operation func()) sample {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	cpu, start := ownCPU(), time.Now()
-	for range n {
-		operation()
-	}
-	s := sample{n: n, wall: time.Since(start), cpu: ownCPU() - cpu}
-	runtime.ReadMemStats(&after)
-	s.allocs = after.Mallocs - before.Mallocs
-	return s
-}
-
-// ownCPU is user and system time of this process.
-func ownCPU() time.Duration {
-	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails for wrong arguments only
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return racer{name, func(n int) (sample.Sample, error) { return sample.Repeat(n, operation), nil }}
 }

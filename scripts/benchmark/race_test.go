@@ -5,14 +5,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/market-data-pipeline/scripts/benchmark/internal/sample"
 )
 
 func TestSummarize(t *testing.T) {
-	got := summarize([]sample{
-		{n: 10, wall: 300, cpu: 200, allocs: 20},
-		{n: 10, wall: 100, cpu: 90, allocs: 21},
-		{n: 5, wall: 100, cpu: 50, allocs: 10},
-		{n: 10, wall: 500, cpu: 400, allocs: 50},
+	got := summarize([]sample.Sample{
+		{N: 10, Wall: 300, CPU: 200, Allocs: 20},
+		{N: 10, Wall: 100, CPU: 90, Allocs: 21},
+		{N: 5, Wall: 100, CPU: 50, Allocs: 10},
+		{N: 10, Wall: 500, CPU: 400, Allocs: 50},
 	})
 	want := times{minCPU: 9, medCPU: 15, minWall: 10, medWall: 25, allocs: 2, rounds: 4}
 	if got != want {
@@ -36,9 +38,9 @@ func TestMedian(t *testing.T) {
 func TestRaceInterleaves(t *testing.T) {
 	var order strings.Builder
 	peer := func(name string, cost time.Duration) racer {
-		return racer{name, func(n int) (sample, error) {
+		return racer{name, func(n int) (sample.Sample, error) {
 			order.WriteString(name)
-			return sample{n: n, wall: time.Duration(n) * cost, cpu: time.Duration(n) * cost / 2}, nil
+			return sample.Sample{N: n, Wall: time.Duration(n) * cost, CPU: time.Duration(n) * cost / 2}, nil
 		}}
 	}
 	got, err := race(pace{slice: time.Second, rounds: 3, budget: time.Hour}, []racer{peer("a", time.Millisecond), peer("b", 400*time.Millisecond)})
@@ -59,9 +61,9 @@ func TestRaceInterleaves(t *testing.T) {
 // What takes longer than the budget is measured once.
 func TestRaceKeepsToTheBudget(t *testing.T) {
 	runs := 0
-	slow := racer{"slow", func(n int) (sample, error) {
+	slow := racer{"slow", func(n int) (sample.Sample, error) {
 		runs++
-		return sample{n: n, wall: time.Minute, cpu: time.Minute}, nil
+		return sample.Sample{N: n, Wall: time.Minute, CPU: time.Minute}, nil
 	}}
 	got, err := race(pace{slice: time.Second, rounds: 5, budget: 90 * time.Second}, []racer{slow})
 	if err != nil || runs != 1 || got[0].rounds != 1 {
@@ -70,17 +72,8 @@ func TestRaceKeepsToTheBudget(t *testing.T) {
 }
 
 func TestRaceNamesWhoFailed(t *testing.T) {
-	_, err := race(pace{slice: time.Second, rounds: 1}, []racer{{"peer x", func(int) (sample, error) { return sample{}, errors.New("gone") }}})
+	_, err := race(pace{slice: time.Second, rounds: 1}, []racer{{"peer x", func(int) (sample.Sample, error) { return sample.Sample{}, errors.New("gone") }}})
 	if err == nil || !strings.Contains(err.Error(), "peer x: gone") {
 		t.Error(err)
-	}
-}
-
-func TestRepeatCounts(t *testing.T) {
-	runs := 0
-	var keep []*[64]byte
-	s := repeat(100, func() { runs++; keep = append(keep, new([64]byte)) })
-	if runs != 100 || s.n != 100 || s.allocs < 100 || s.wall <= 0 || len(keep) != 100 {
-		t.Errorf("%d runs, %+v", runs, s)
 	}
 }

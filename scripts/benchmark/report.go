@@ -6,10 +6,9 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 )
 
 // table is one table of the report.
@@ -69,35 +68,14 @@ func (r *report) missing(format string, args ...any) {
 func (r *report) show(t *table) {
 	r.Tables = append(r.Tables, t)
 	fmt.Fprintf(r.out, "\n%s\n", t.Title)
-	widths, texts := make([]int, len(t.Columns)), make([]bool, len(t.Columns))
-	lines := append([][]string{t.Columns}, t.Rows...)
-	for l, line := range lines {
-		for i, cell := range line {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-			texts[i] = texts[i] || l > 0 && cell != "" && cell != "-" && !isNumber(cell)
-		}
+	w := tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
+	for _, line := range append([][]string{t.Columns}, t.Rows...) {
+		fmt.Fprintln(w, strings.Join(line, "\t"))
 	}
-	for _, line := range lines {
-		var b strings.Builder
-		for i, cell := range line {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if texts[i] {
-				b.WriteString(cell + pad + "  ")
-			} else {
-				b.WriteString(pad + cell + "  ")
-			}
-		}
-		fmt.Fprintln(r.out, strings.TrimRight(b.String(), " "))
-	}
+	_ = w.Flush() // to standard output
 	for _, n := range t.Notes {
 		fmt.Fprintln(r.out, "  "+n)
 	}
-}
-
-// isNumber tells a number, with or without " x" or " %" behind it, from a text.
-func isNumber(cell string) bool {
-	_, err := strconv.ParseFloat(strings.TrimRight(cell, " x%"), 64)
-	return err == nil
 }
 
 func (r *report) writeJSON(file string) error {

@@ -90,7 +90,7 @@ func (h *Handler) Tick(ctx context.Context) error {
 		defer cancel()
 		errs = append(errs, inv.sendClocks(half))
 	}
-	errs = append(errs, inv.sweep(p), inv.writeMetrics())
+	errs = append(errs, inv.sweep(p), inv.writeMetrics(true))
 	if err := errors.Join(errs...); err != nil {
 		return redacted{err}
 	}
@@ -222,18 +222,16 @@ func (inv *invocation) recover(p phases, keys []alert.Key) error {
 		// One that cannot be read must not keep the others.
 		inv.cfg.Logger.Error("expired alerts not read", slog.String("error", errorText(err)))
 	}
-	swept := new(series)
 	for _, k := range keys {
 		if inv.over(p.work) {
 			break
 		}
 		if r, ok := records[k]; ok || err == nil {
-			inv.judge(p.work, swept, recovered, k, r)
+			inv.judge(p.work, recovered, k, r)
 		}
 	}
 	claimed := len(inv.outbox)
-	inv.publish(p.publish, p.end, claimed)
-	if claimed > 0 && len(swept.settled) == 0 {
+	if inv.publish(p.publish, p.end, claimed) == 0 && claimed > 0 {
 		return fmt.Errorf("none of %d expired alerts could be published", claimed)
 	}
 	return nil

@@ -82,8 +82,8 @@ type Config struct {
 	Clocks      Clocks
 	// Timers: rules wait for time and a clock ticks. States then say when they are due, and Tick sends clock events.
 	Timers bool
-	// Swept: a clock ticks, and Tick publishes alerts whose publisher died. Where it does not, commits look for them.
-	Swept     bool
+	// Ticks: Tick is called every minute. Its metrics then hold the zeros that those of the batches leave out.
+	Ticks     bool
 	ClockSkew time.Duration
 	// MaxRetryDelay caps the time for which a failed message is hidden: 15 s after its first receive, then doubling.
 	MaxRetryDelay time.Duration
@@ -102,11 +102,13 @@ type Config struct {
 	Parallel func(n int, f func(int))
 }
 
-// Handler processes batches. It is safe for concurrent use and keeps nothing between batches but their memory.
+// Handler processes batches. It is safe for concurrent use. Between batches it keeps no state, only their memory and which
+// alerts are settled for good.
 type Handler struct {
 	cfg         Config
 	environment []byte // as JSON
 	spare       atomic.Pointer[memory]
+	facts       facts
 }
 
 // New checks cfg and fills in its defaults.

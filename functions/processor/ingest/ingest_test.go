@@ -314,6 +314,7 @@ func TestAlertIsStoredAndPublishedOnce(t *testing.T) {
 	}
 
 	w.calls = nil
+	w.configure() // another environment remembers nothing
 	w.mustHandle(nil, m)
 	w.wantAlerts(1, alert.Sent, 1)
 	if w.metric(settings.MetricEventsRepeated) != 3 {
@@ -661,11 +662,10 @@ func TestHintsStayUntilTheMarkIsWritten(t *testing.T) {
 func TestOwnLeaseIsClaimedAgainOnceGivenBack(t *testing.T) {
 	w := newWorld(t, levelRule, settings.Ordered)
 	w.fault = failNth("publish", 1, errDown)
-	lines := []string{}
-	for i := range 150 {
-		lines = append(lines, trade("AAPL", 80, float64(2*i), 2*i+1), trade("AAPL", 101, float64(2*i+1), 2*i+2))
-	}
-	_, _ = w.handle(msg("m1", "g", lines...))
+	m := msg("m1", "g", trade("AAPL", 101, 0, 1))
+	_, _ = w.handle(m)
+	w.mustHandle(nil, m)
+	w.wantAlerts(1, alert.Sent, 1)
 	if released, claimed := w.count("release"), w.count("claim"); released == 0 || claimed == 0 {
 		t.Errorf("%d leases given back, %d alerts claimed: what was given back is anybody's", released, claimed)
 	}
@@ -832,27 +832,6 @@ func TestUnsettledAlertsDoNotPushOutIdentities(t *testing.T) {
 	}
 }
 
-// TestSweptHintsAreLeftAlone: where the clock sweeps, a few hints cost no call; many are looked at and dropped.
-func TestSweptHintsAreLeftAlone(t *testing.T) {
-	w := newWorld(t, levelRule, settings.Ordered)
-	w.config.Swept = true
-	w.configure()
-	most := 0
-	for i := range 40 {
-		w.calls = nil
-		w.mustHandle(nil, msg(fmt.Sprint("m", i), "g", trade("AAPL", 80, float64(2*i), 2*i+1), trade("AAPL", 101, float64(2*i+1), 2*i+2)))
-		hints := len(w.snapshot("AAPL|").Hints)
-		if looked := slices.Contains(w.calls, "records"); looked != (hints == 1 && i > 0) {
-			t.Errorf("message %d: calls %v with %d hints left", i, w.calls, hints)
-		}
-		most = max(most, hints)
-	}
-	if most != 17 {
-		t.Errorf("at most %d hints, want 16 and the newest", most)
-	}
-	w.wantAlerts(40, alert.Sent, 1)
-}
-
 func TestAlertsOfOtherMessagesAreRecovered(t *testing.T) {
 	w := newWorld(t, levelRule, settings.Ordered)
 	w.fault = failNth("publish", 1, errDown)
@@ -1008,6 +987,45 @@ func TestMetricsLine(t *testing.T) {
 	for _, m := range directive.Metrics {
 		if _, ok := values[m.Name]; !ok {
 			t.Errorf("metric %s is declared without a value", m.Name)
+		}
+	}
+}
+
+// Zeros are what makes an alarm return to OK. Where a clock ticks, its lines hold them: those of the batches are billed by
+// their bytes.
+func TestZeros(t *testing.T) {
+	all := []string{settings.MetricRecordsReceived, settings.MetricRecordsFailed, settings.MetricRecordsDeferred, settings.MetricEventsReceived,
+		settings.MetricEventsRejected, settings.MetricEventsLate, settings.MetricEventsRepeated, settings.MetricAlertsFired, settings.MetricAlertsPublished,
+		settings.MetricAlertsFailed, settings.MetricStateConflicts, settings.MetricStatesRewarmed, settings.MetricPendingExpired, settings.MetricClocksSent}
+	for _, ticks := range []bool{false, true} {
+		w := newWorld(t, levelRule, settings.Ordered)
+		w.config.Ticks = ticks
+		w.configure()
+		batch := func() { w.mustHandle(nil, msg("m1", "g", trade("AAPL", 50, 0, 1))) }
+		tick := func() { w.tick(w.now) }
+		for _, c := range []struct {
+			what  string
+			run   func()
+			names []string
+		}{{"batch", batch, []string{settings.MetricRecordsReceived, settings.MetricEventsReceived}}, {"tick", tick, all}} {
+			w.metrics.Reset()
+			c.run()
+			if !ticks {
+				c.names = all
+			}
+			var values map[string]any
+			if err := json.Unmarshal(w.metrics.Bytes(), &values); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range all {
+				_, found := values[name]
+				if defined := strings.Contains(w.metrics.String(), `{"Name":"`+name+`",`); found != slices.Contains(c.names, name) || defined != found {
+					t.Errorf("ticks %t, %s: %s has a value: %t, a definition: %t", ticks, c.what, name, found, defined)
+				}
+			}
+			if n := w.metrics.Len(); ticks && c.what == "batch" && n > 320 {
+				t.Errorf("a batch without alerts logs %d bytes", n)
+			}
 		}
 	}
 }

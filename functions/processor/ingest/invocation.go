@@ -31,7 +31,6 @@ type invocation struct {
 // entry is an alert that this invocation has the right to publish.
 type entry struct {
 	record alert.Record
-	series *series
 	// message that caused it, or recovered: an alert of a message that is not in this batch, published as a favour.
 	message int
 }
@@ -160,16 +159,16 @@ func (inv *invocation) run(work, publish, end phase) {
 		inv.dropSettledHints(work, planned, plans)
 		active = inv.commit(work, planned, plans)
 		if len(active) > 0 {
-			// What does not fill a batch waits for the next round's alerts.
-			inv.publish(publish, end, len(inv.outbox)/publishBatch*publishBatch)
+			// What fills no calls waits for the next round's alerts.
+			inv.publish(publish, end, len(inv.outbox)/fullCalls*fullCalls)
 			inv.pauseAfterLoss(work, active)
 		}
 	}
 	inv.publish(publish, end, len(inv.outbox))
 }
 
-// publishBatch is how many alerts SNS takes in one call.
-const publishBatch = 10
+// fullCalls is how many alerts fill calls of SNS, 10 each, and marks, 25 each.
+const fullCalls = 50
 
 // stop ends the work on a series: the messages whose events are not applied are returned.
 func (inv *invocation) stop(s *series, o outcome, err error) {
@@ -241,7 +240,6 @@ func (inv *invocation) read(ctx phase, active []*series) []*series {
 // invocation, or its message waits for the lease of the one that may.
 func (inv *invocation) settleHinted(ctx phase, fresh []*series) {
 	type hinted struct {
-		s       *series
 		message int
 		key     alert.Key
 	}
@@ -251,16 +249,18 @@ func (inv *invocation) settleHinted(ctx phase, fresh []*series) {
 		if s.unread || len(s.snap.Hints) == 0 {
 			continue
 		}
-		symbol := s.parts[0].events[0].Symbol
 		byID := make(map[alert.MessageID][]int, len(s.parts)) // one identity may come twice in a batch
 		for _, p := range s.parts {
 			id := inv.messages[p.message].id
 			byID[id] = append(byID[id], p.message)
 		}
 		for _, h := range s.snap.Hints {
+			k := s.alert(h.AlertID)
+			if len(byID[h.Message]) == 0 || inv.facts.settled(k) {
+				continue
+			}
 			for _, message := range byID[h.Message] {
-				k := alert.Key{Symbol: symbol, ID: h.AlertID}
-				all, keys = append(all, hinted{s, message, k}), append(keys, k)
+				all, keys = append(all, hinted{message, k}), append(keys, k)
 			}
 		}
 	}
@@ -274,7 +274,7 @@ func (inv *invocation) settleHinted(ctx phase, fresh []*series) {
 			inv.returnFor(ctx, h.message, err)
 			continue
 		}
-		inv.judge(ctx, h.s, h.message, h.key, r)
+		inv.judge(ctx, h.message, h.key, r)
 	}
 }
 
@@ -292,12 +292,8 @@ func (inv *invocation) returnFor(ctx phase, message int, err error) {
 
 // judge decides about an alert that was stored before: r is how it is stored, its zero value where it is not (it has
 // expired, or an operator removed it).
-func (inv *invocation) judge(ctx phase, s *series, message int, key alert.Key, r alert.Record) {
-	if inv.publishes(key) {
-		return
-	}
-	if r.Status != alert.Pending {
-		s.settle(key.ID)
+func (inv *invocation) judge(ctx phase, message int, key alert.Key, r alert.Record) {
+	if inv.publishes(key) || inv.settled(key, r) {
 		return
 	}
 	over := r.Lease < inv.cfg.Now().UnixMilli()
@@ -311,13 +307,12 @@ func (inv *invocation) judge(ctx phase, s *series, message int, key alert.Key, r
 			inv.returnFor(ctx, message, err)
 			return
 		}
-		if r.Status != alert.Pending {
-			s.settle(key.ID)
+		if inv.settled(key, r) {
 			return
 		}
 	}
 	if claimed {
-		inv.enqueue(entry{r, s, message})
+		inv.enqueue(entry{r, message})
 		return
 	}
 	if message != recovered {
@@ -332,6 +327,18 @@ func (inv *invocation) enqueue(e entry) {
 	}
 	inv.queued[e.record.Key()] = true
 	inv.outbox = append(inv.outbox, e)
+}
+
+// settled tells whether nothing is left to do for an alert that is stored as r, and remembers what stays so: one that is
+// not stored can be stored again.
+func (inv *invocation) settled(key alert.Key, r alert.Record) bool {
+	switch r.Status {
+	case alert.Pending:
+		return false
+	case alert.Sent, alert.Failed:
+		inv.facts.settle(key)
+	}
+	return true
 }
 
 // publishes tells whether the outbox has the alert.
@@ -362,13 +369,10 @@ func recoverTo(err *error, what string) {
 // maxRecovered bounds the alerts of other messages that an invocation publishes as a favour, before its own work.
 const maxRecovered = 50
 
-// recheckHints is how many hints to other messages' alerts a state may have, where they are swept, before it is looked
-// whether they are settled: a look is a call ahead of the commit.
-const recheckHints = 16
-
-// dropSettledHints looks, for the series that are about to write and have many hints, whether the alerts hinted at are
-// settled by now, and takes the settled ones out of the plan. Alerts of other messages whose lease is over are recovered,
-// best effort.
+// dropSettledHints looks, for the series that are about to write, whether the alerts hinted at are settled by now, and
+// takes the settled ones out of the plan. Alerts of other messages whose lease is over are recovered, best effort. A look
+// is a call ahead of the commit, so a hint is looked at by the second invocation of this environment that writes it: until
+// then, whoever published the alert may drop it without a look.
 func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*plan) {
 	open := make([][]alert.Key, len(plans))
 	var keys []alert.Key
@@ -377,13 +381,10 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 			continue
 		}
 		for _, h := range p.commit.State.Hints {
-			k := alert.Key{Symbol: planned[i].parts[0].events[0].Symbol, ID: h.AlertID}
-			if _, ours := p.causes[h.AlertID]; !ours && !inv.publishes(k) {
+			k := planned[i].alert(h.AlertID)
+			if _, ours := p.causes[h.AlertID]; inv.facts.hinted(k, inv.owner) && !ours && !inv.publishes(k) {
 				open[i] = append(open[i], k)
 			}
-		}
-		if inv.cfg.Swept && len(open[i]) <= recheckHints {
-			open[i] = nil
 		}
 		keys = append(keys, open[i]...)
 	}
@@ -398,16 +399,16 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 		if len(open[i]) == 0 {
 			continue
 		}
-		s, state := planned[i], p.commit.State
+		drop := map[string]bool{}
 		for _, k := range open[i] {
-			if r, ok := records[k]; (ok || err == nil) && (r.Status != alert.Pending || len(inv.outbox) < maxRecovered) {
-				inv.judge(ctx, s, recovered, k, r)
+			r, ok := records[k]
+			if known := ok || err == nil; known && inv.settled(k, r) {
+				drop[k.ID] = true
+			} else if known && len(inv.outbox) < maxRecovered {
+				inv.judge(ctx, recovered, k, r)
 			}
 		}
-		state.Hints = slices.DeleteFunc(state.Hints, func(h alert.Hint) bool {
-			_, ours := p.causes[h.AlertID]
-			return !ours && s.settled[h.AlertID]
-		})
+		p.commit.State.Hints = slices.DeleteFunc(p.commit.State.Hints, func(h alert.Hint) bool { return drop[h.AlertID] })
 	}
 }
 
@@ -429,7 +430,7 @@ func (inv *invocation) commit(ctx phase, planned []*series, plans []*plan) []*se
 		case r.Conflict:
 			inv.count.stateConflicts++
 			// The surplus is stored whoever won the race, and is published even if the next step does not fire it.
-			inv.take(ctx, s, &plan{surplus: p.surplus, causes: p.causes}, r.Existing)
+			inv.take(ctx, &plan{surplus: p.surplus, causes: p.causes}, r.Existing)
 			s.losses++
 			s.limit = max(1, p.events/2)
 			s.unread = true
@@ -441,7 +442,7 @@ func (inv *invocation) commit(ctx phase, planned []*series, plans []*plan) []*se
 				s.snap = *p.commit.State
 				s.snap.Version++
 			}
-			inv.take(ctx, s, p, r.Existing)
+			inv.take(ctx, p, r.Existing)
 		}
 		if s.next < len(s.parts) {
 			more = append(more, s)
@@ -479,28 +480,28 @@ func (inv *invocation) commitOne(ctx phase, p *plan) (alert.CommitResult, error)
 }
 
 // take puts the committed alerts into the outbox and judges those that were stored before.
-func (inv *invocation) take(ctx phase, s *series, p *plan, existing []alert.Record) {
+func (inv *invocation) take(ctx phase, p *plan, existing []alert.Record) {
 	before := make(map[string]alert.Record, len(existing))
 	for _, r := range existing {
 		before[r.ID] = r
 	}
 	for _, r := range p.all() {
 		if old, ok := before[r.ID]; ok {
-			inv.judge(ctx, s, p.causes[r.ID], r.Key(), old)
+			inv.judge(ctx, p.causes[r.ID], r.Key(), old)
 			continue
 		}
 		inv.count.alertsFired++
 		if r.Status == alert.Pending {
-			inv.enqueue(entry{r, s, p.causes[r.ID]})
+			inv.enqueue(entry{r, p.causes[r.ID]})
 		}
 	}
 }
 
 // publish publishes the first n alerts of the outbox, records what was published, and settles the fate of the messages
-// that caused it.
-func (inv *invocation) publish(ctx, end phase, n int) {
+// that caused it. It returns how many are settled.
+func (inv *invocation) publish(ctx, end phase, n int) (marked int) {
 	if n == 0 {
-		return
+		return 0
 	}
 	var entries []entry
 	entries, inv.outbox = inv.outbox[:n:n], inv.outbox[n:]
@@ -542,9 +543,10 @@ func (inv *invocation) publish(ctx, end phase, n int) {
 		for _, e := range of {
 			if err != nil {
 				inv.returnFor(end, e.message, fmt.Errorf("recording published alerts: %w", err))
-			} else {
-				e.series.settle(e.record.ID)
+				continue
 			}
+			inv.facts.settle(e.record.Key())
+			marked++
 		}
 	}
 	inv.cfg.Parallel(len(release), func(i int) {
@@ -552,6 +554,7 @@ func (inv *invocation) publish(ctx, end phase, n int) {
 			inv.cfg.Logger.Warn("lease not released", slog.String("alert_id", release[i].record.ID), slog.String("error", errorText(err)))
 		}
 	})
+	return marked
 }
 
 // rejectAlert keeps an alert that SNS refuses for good in the rejects queue.

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"example.com/market-data-pipeline/functions/processor/alert"
@@ -26,19 +27,25 @@ func (c *counters) published(r *alert.Record) {
 	}
 }
 
-// writeMetrics writes the batch's metrics as one line of CloudWatch's Embedded Metric Format.
-func (inv *invocation) writeMetrics() error {
+type metric struct {
+	name string
+	n    int
+}
+
+// writeMetrics writes the batch's metrics as one line of CloudWatch's Embedded Metric Format, which is billed by its bytes:
+// zeros can be left out. They must come from somewhere: an alarm keeps its state for a while where it finds nothing.
+func (inv *invocation) writeMetrics(zeros bool) error {
 	c := &inv.count
-	values := [...]struct {
-		name string
-		n    int
-	}{
+	values := []metric{
 		{settings.MetricRecordsReceived, c.recordsReceived}, {settings.MetricRecordsFailed, c.recordsFailed}, {settings.MetricRecordsDeferred, c.recordsDeferred},
 		{settings.MetricEventsReceived, c.eventsReceived}, {settings.MetricEventsRejected, c.eventsRejected},
 		{settings.MetricEventsLate, c.eventsLate}, {settings.MetricEventsRepeated, c.eventsRepeated},
 		{settings.MetricAlertsFired, c.alertsFired}, {settings.MetricAlertsPublished, c.alertsPublished}, {settings.MetricAlertsFailed, c.alertsFailed},
 		{settings.MetricStateConflicts, c.stateConflicts}, {settings.MetricStatesRewarmed, c.statesRewarmed},
 		{settings.MetricPendingExpired, c.pendingExpired}, {settings.MetricClocksSent, c.clocksSent},
+	}
+	if !zeros {
+		values = slices.DeleteFunc(values, func(m metric) bool { return m.n == 0 })
 	}
 	b := make([]byte, 0, 2048)
 	b = append(strconv.AppendInt(append(b, `{"_aws":{"Timestamp":`...), inv.start.UnixMilli(), 10), `,"CloudWatchMetrics":[{"Namespace":"`...)

@@ -154,7 +154,7 @@ func (inv *invocation) finish(ctx phase) (Response, error) {
 		}
 	}
 	inv.count.recordsReceived = len(inv.messages)
-	if err := inv.writeMetrics(); err != nil {
+	if err := inv.writeMetrics(!inv.cfg.Ticks); err != nil {
 		inv.cfg.Logger.Warn("metrics not written", slog.String("error", err.Error()))
 	}
 	if inv.count.recordsFailed > 0 && doneCount == 0 {

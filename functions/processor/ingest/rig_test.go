@@ -118,7 +118,8 @@ type rig struct {
 	topic, market, rejects string
 	mapping                simulate.Mapping
 	ledger                 *ledger.DynamoDB
-	handler                *ingest.Handler
+	config                 ingest.Config
+	handler                *ingest.Handler   // one environment; ingest.New(config) is another
 	kept                   []market.Rejected // what the handler gave to the rejects queue
 	logs, metrics          bytes.Buffer
 }
@@ -172,7 +173,7 @@ func newRig(t testing.TB, ruleFile string, delivery settings.Delivery) *rig {
 	jitter := func(max time.Duration) time.Duration { return max / 2 }
 	r.ledger = ledger.NewDynamoDB(r.services, ledger.Config{AlertsTable: "alerts", StateTable: "state", StateTTL: stateTTL, Now: now, Sleep: sleep, Jitter: jitter})
 	queues := &queue.SQS{API: r.services, QueueURL: r.market, RejectsURL: r.rejects}
-	r.handler, err = ingest.New(ingest.Config{
+	r.config = ingest.Config{
 		Environment: "test", Delivery: delivery, SeriesConcurrency: 1, Timers: true,
 		Engine:   rules.Engine(alert.Options{Lateness: settings.DefaultLateness, Ordered: ordered}),
 		Ledger:   r.ledger,
@@ -180,8 +181,8 @@ func newRig(t testing.TB, ruleFile string, delivery settings.Delivery) *rig {
 		Queue:    keeper{queues, r}, Timetable: r.ledger, Clocks: queues,
 		Logger: slog.New(slog.NewJSONHandler(&r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), Metrics: &r.metrics,
 		Now: now, Sleep: sleep, Jitter: jitter, NewID: func() string { ids++; return fmt.Sprintf("%032d", ids) },
-	})
-	if err != nil {
+	}
+	if r.handler, err = ingest.New(r.config); err != nil {
 		t.Fatal(err)
 	}
 	return r

@@ -18,27 +18,23 @@ type series struct {
 	runs    int    // of its events
 	parts   []part // the messages that carry events of the series, in arrival order
 
-	unread  bool // the snapshot must be read (again)
-	snap    alert.Snapshot
-	settled map[string]bool // alerts by id that are known to be settled: their hints can be dropped
-	next    int             // the first part that is not applied yet
-	from    int             // the first event of that part that is not
-	limit   int             // events per commit; 0 = no limit. Halved by each lost race
-	losses  int
+	unread bool // the snapshot must be read (again)
+	snap   alert.Snapshot
+	next   int // the first part that is not applied yet
+	from   int // the first event of that part that is not
+	limit  int // events per commit; 0 = no limit. Halved by each lost race
+	losses int
+}
+
+// alert is the key of one of the series' alerts.
+func (s *series) alert(id string) alert.Key {
+	return alert.Key{Symbol: s.parts[0].events[0].Symbol, ID: id}
 }
 
 // name stands for the series in logs and errors: the first 16 digits of the SHA-256 of its key, which is the sender's text.
 func (s *series) name() string {
 	sum := sha256.Sum256([]byte(s.key))
 	return hex.EncodeToString(sum[:8])
-}
-
-// settle notes that an alert is known to be settled.
-func (s *series) settle(id string) {
-	if s.settled == nil {
-		s.settled = map[string]bool{}
-	}
-	s.settled[id] = true
 }
 
 type seriesKey struct{ symbol, source string }
@@ -181,7 +177,7 @@ parts:
 	}
 
 	records := make([]alert.Record, len(fired))
-	hints := slices.DeleteFunc(slices.Clone(s.snap.Hints), func(h alert.Hint) bool { return s.settled[h.AlertID] })
+	hints := slices.DeleteFunc(slices.Clone(s.snap.Hints), func(h alert.Hint) bool { return inv.facts.settled(s.alert(h.AlertID)) })
 	if len(fired) > 0 {
 		p.causes = make(map[string]int, len(fired))
 	}

@@ -234,7 +234,7 @@ func (w *cloud) acquire() *environment {
 	e.handler = must(ingest.New(ingest.Config{
 		Environment: "simulated", Delivery: w.scenario.Delivery, Engine: rules.engine, Ledger: store,
 		Notifier: &notify.SNS{API: c, TopicARN: w.topic}, Queue: queues, Timetable: store, Clocks: queues,
-		Timers: rules.timed, Swept: w.scenario.Seed%4 != 0, Metrics: e,
+		Timers: rules.timed, Metrics: e,
 		Now: e.now, Sleep: sleep, Jitter: w.jitter,
 		NewID: func() string { w.ids++; return fmt.Sprintf("%032d", w.ids) },
 		WithDeadline: func(ctx context.Context, at time.Time) (context.Context, context.CancelFunc) {

@@ -18,11 +18,12 @@ var bugs = []struct {
 	name  string
 	edits []edit
 }{
-	{"an alert that exists is taken for published", []edit{{"ingest/invocation.go", `inv.judge(ctx, s, p.causes[r.ID], r.Key(), old)`, `_ = old`}}},
+	{"an alert that exists is taken for published", []edit{{"ingest/invocation.go", `inv.judge(ctx, p.causes[r.ID], r.Key(), old)`, `_ = old`}}},
 	{"acknowledged under a live lease", []edit{{"ingest/invocation.go",
 		`inv.give(message, deferred, time.UnixMilli(r.Lease), fmt.Errorf("alert %s is being published by another invocation", key.ID))`, ``}}},
 	{"the lease is shorter than the deadline", []edit{{"ingest/ingest.go", `leaseMargin = 5 * time.Second`, `leaseMargin = -59900 * time.Millisecond`}}},
-	{"hints are dropped too early", []edit{{"ingest/invocation.go", `return !ours && s.settled[h.AlertID]`, `return !ours`}}},
+	{"hints are dropped too early", []edit{{"ingest/invocation.go", `func(h alert.Hint) bool { return drop[h.AlertID] }`, `func(h alert.Hint) bool { _, ours := p.causes[h.AlertID]; return !ours }`}}},
+	{"a hint that was written is remembered as settled", []edit{{"ingest/facts.go", `f.keep(k, owner)`, `f.keep(k, "")`}}},
 	{"hints of a repeated message are not looked at", []edit{{"ingest/invocation.go", `		inv.settleHinted(work, fresh)
 `, `		_ = fresh
 `}}},

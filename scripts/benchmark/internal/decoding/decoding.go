@@ -5,19 +5,19 @@ package decoding
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
 	"example.com/market-data-pipeline/functions/processor/market"
+	"example.com/market-data-pipeline/scripts/benchmark/internal/sample"
 )
 
 // Form is how many events an input holds, and in what.
@@ -131,11 +131,10 @@ type Order struct {
 
 // Answer is what a worker measured, or the checksum; times in nanoseconds.
 type Answer struct {
-	Wall, CPU int64
-	Allocs    uint64 // 0 where the worker's language has no such count
-	Checksum  uint32
-	Events    int
-	Error     string
+	sample.Sample
+	Checksum uint32
+	Events   int
+	Error    string
 }
 
 // Path is the file of a case's input in the workers' folder.
@@ -171,33 +170,14 @@ func Work[Number ~string | ~[]byte](p *Peer[Number], dir string, in io.Reader, o
 }
 
 func (p *Peer[Number]) answer(c *Case, n int) (a Answer, err error) {
-	if n == 0 {
-		if err = p.Decode(c); err != nil {
-			return a, err
-		}
-		a.Events = len(p.events)
-		a.Checksum, err = p.Checksum()
+	if n > 0 {
+		a.Sample = sample.Repeat(n, func() { err = errors.Join(err, p.Decode(c)) })
 		return a, err
 	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	a.Allocs = -m.Mallocs
-	a.CPU = -cpu()
-	start := time.Now()
-	for range n {
-		if err := p.Decode(c); err != nil {
-			return a, err
-		}
+	if err = p.Decode(c); err != nil {
+		return a, err
 	}
-	a.Wall = int64(time.Since(start))
-	a.CPU += cpu()
-	runtime.ReadMemStats(&m)
-	a.Allocs += m.Mallocs
-	return a, nil
-}
-
-func cpu() int64 {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // fails for wrong arguments only
-	return u.Utime.Nano() + u.Stime.Nano()
+	a.Events = len(p.events)
+	a.Checksum, err = p.Checksum()
+	return a, err
 }

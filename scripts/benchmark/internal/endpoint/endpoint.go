@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,7 +18,7 @@ import (
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
 
-// Usage is what was called since the last Reset.
+// Usage is what was called.
 type Usage struct {
 	Calls map[string]int // by operation
 	// Units of DynamoDB's on-demand capacity.
@@ -38,8 +39,11 @@ func (u Usage) Total() (n int) {
 // Latency is how long each service takes to answer.
 type Latency struct{ DynamoDB, SNS, SQS time.Duration }
 
-// Server is an http.Handler.
+// Server is the stand-in.
 type Server struct {
+	Base string // its URL
+	http http.Server
+
 	mu      sync.Mutex
 	latency Latency
 	usage   Usage
@@ -51,30 +55,44 @@ type Server struct {
 // HTTP client drop the connection: the body that smithy-go closes behind the response's header gives io.EOF to WriteTo.
 const LeastLatency = 500 * time.Microsecond
 
-// New is a server without latency but LeastLatency.
-func New() *Server {
-	s := &Server{}
-	s.reset(Latency{})
-	return s
+// Start serves on a free port of this machine, without latency but LeastLatency.
+func Start() (*Server, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Base: "http://" + listener.Addr().String()}
+	s.Reset(Latency{})
+	s.http.Handler = s
+	go func() { _ = s.http.Serve(listener) }() // ends by Close
+	return s, nil
 }
 
-func (s *Server) reset(l Latency) {
+// Close ends it.
+func (s *Server) Close() { _ = s.http.Close() }
+
+// Reset forgets everything and sets the latencies.
+func (s *Server) Reset(l Latency) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.latency, s.usage = l, Usage{Calls: map[string]int{}}
 	s.states, s.alerts = map[string]item{}, map[string]bool{}
 }
 
-// controlPath answers with the Usage and, where its query is not empty, forgets everything and sets the latencies.
-const controlPath = "/_benchmark"
+// Take returns the usage since the last Reset or Take.
+func (s *Server) Take() Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.usage
+	s.usage = Usage{Calls: map[string]int{}}
+	return u
+}
 
-// ServeHTTP answers the calls of an AWS SDK, and those of Control.
+// ServeHTTP answers the calls of an AWS SDK.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	if r.URL.Path == controlPath {
-		s.control(w, r.URL.Query())
 		return
 	}
 	var answer any
@@ -107,37 +125,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 	_ = json.NewEncoder(w).Encode(answer)
-}
-
-func (s *Server) control(w http.ResponseWriter, q url.Values) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	used := s.usage
-	if len(q) > 0 {
-		duration := func(name string) time.Duration { d, _ := time.ParseDuration(q.Get(name)); return d }
-		s.reset(Latency{duration("dynamodb"), duration("sns"), duration("sqs")})
-	} else {
-		s.usage = Usage{Calls: map[string]int{}}
-	}
-	_ = json.NewEncoder(w).Encode(used)
-}
-
-// Reset forgets everything and sets the latencies of the server at base.
-func Reset(base string, l Latency) error {
-	_, err := call(fmt.Sprintf("%s%s?dynamodb=%s&sns=%s&sqs=%s", base, controlPath, l.DynamoDB, l.SNS, l.SQS))
-	return err
-}
-
-// Take returns the usage since the last Reset or Take of the server at base.
-func Take(base string) (Usage, error) { return call(base + controlPath) }
-
-func call(address string) (u Usage, err error) {
-	response, err := http.Get(address)
-	if err != nil {
-		return u, err
-	}
-	defer response.Body.Close()
-	return u, json.NewDecoder(response.Body).Decode(&u)
 }
 
 type item map[string]value
@@ -211,6 +198,13 @@ func (s *Server) dynamoDB(operation string, body []byte) (answer any, err error)
 		var in write
 		err = json.Unmarshal(body, &in)
 		s.put(in, 1)
+	case "UpdateItem":
+		var in struct {
+			TableName string
+			Key       item
+		}
+		err = json.Unmarshal(body, &in)
+		s.put(write{in.TableName, in.Key}, 1)
 	case "TransactWriteItems":
 		var in struct{ TransactItems []struct{ Put write } }
 		err = json.Unmarshal(body, &in)
@@ -232,7 +226,7 @@ func (s *Server) dynamoDB(operation string, body []byte) (answer any, err error)
 	return map[string]any{}, err
 }
 
-// put bills a write of the base table, in a transaction twice, and those of the sparse indexes, which come once: an entry
+// put bills a write, or an update to at most 1 KB, of the base table, in a transaction twice, and those of the sparse indexes, which come once: an entry
 // that appears or disappears. The day index projects nothing that ever changes; the due index moves with the clock on the
 // wall, not with events, and is left out.
 func (s *Server) put(w write, times float64) {

@@ -2,7 +2,7 @@ package endpoint
 
 import (
 	"context"
-	"net/http/httptest"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -22,31 +22,25 @@ import (
 )
 
 type clients struct {
-	base   string
+	*Server
 	tables *dynamodb.Client
 	topics *sns.Client
 	queues *sqs.Client
 }
 
 func newClients(t *testing.T) clients {
-	server := httptest.NewServer(New())
-	t.Cleanup(server.Close)
-	keys := credentials.NewStaticCredentialsProvider("a", "b", "")
-	return clients{
-		server.URL,
-		dynamodb.New(dynamodb.Options{Region: "us-east-1", Credentials: keys, BaseEndpoint: &server.URL}),
-		sns.New(sns.Options{Region: "us-east-1", Credentials: keys, BaseEndpoint: &server.URL}),
-		sqs.New(sqs.Options{Region: "us-east-1", Credentials: keys, BaseEndpoint: &server.URL}),
-	}
-}
-
-func (c clients) take(t *testing.T) Usage {
-	t.Helper()
-	u, err := Take(c.base)
+	server, err := Start()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return u
+	t.Cleanup(server.Close)
+	keys := credentials.NewStaticCredentialsProvider("a", "b", "")
+	return clients{
+		server,
+		dynamodb.New(dynamodb.Options{Region: "us-east-1", Credentials: keys, BaseEndpoint: &server.Base}),
+		sns.New(sns.Options{Region: "us-east-1", Credentials: keys, BaseEndpoint: &server.Base}),
+		sqs.New(sqs.Options{Region: "us-east-1", Credentials: keys, BaseEndpoint: &server.Base}),
+	}
 }
 
 // The product's own adapters work on it: a state comes back as it was written, alerts are committed, published, settled.
@@ -58,7 +52,7 @@ func TestAdaptersOfTheProduct(t *testing.T) {
 	if r, err := store.Commit(ctx, commit); err != nil || r.Conflict || len(r.Existing) > 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	u := c.take(t)
+	u := c.Take()
 	// In a transaction each unit counts twice: the state of 3 to 4 KB 8, the alert 2; and an entry in each of two indexes.
 	if u.StateWriteUnits != 8 || u.AlertWriteUnits != 4 || u.Alerts != 1 || u.Calls["TransactWriteItems"] != 1 || u.Total() != 1 {
 		t.Errorf("commit: %+v", u)
@@ -67,7 +61,7 @@ func TestAdaptersOfTheProduct(t *testing.T) {
 	if err != nil || len(bad) > 0 || states["A|x"].Version != 1 || len(states["A|x"].Engine) != 3100 || states["B|x"].Version != 0 {
 		t.Errorf("%+v, %v, %v", states, bad, err)
 	}
-	if u = c.take(t); u.ReadUnits != 2 || u.Total() != 1 {
+	if u = c.Take(); u.ReadUnits != 2 || u.Total() != 1 {
 		t.Errorf("read: %+v", u)
 	}
 	record.Status, record.Owner, record.Lease = alert.Sent, "", 0
@@ -75,7 +69,7 @@ func TestAdaptersOfTheProduct(t *testing.T) {
 		t.Error(err)
 	}
 	// The mark, and the entry that leaves the pending index.
-	if u = c.take(t); u.AlertWriteUnits != 2 || u.Alerts != 0 || u.Calls["BatchWriteItem"] != 1 {
+	if u = c.Take(); u.AlertWriteUnits != 2 || u.Alerts != 0 || u.Calls["BatchWriteItem"] != 1 {
 		t.Errorf("settle: %+v", u)
 	}
 	records := make([]alert.Record, 12)
@@ -87,12 +81,12 @@ func TestAdaptersOfTheProduct(t *testing.T) {
 			t.Errorf("alert %d: %v", i, err)
 		}
 	}
-	if u = c.take(t); u.Notifications != 12 || u.Calls["PublishBatch"] != 2 || u.PublishUnits != 2 {
+	if u = c.Take(); u.Notifications != 12 || u.Calls["PublishBatch"] != 2 || u.PublishUnits != 2 {
 		t.Errorf("publish: %+v", u)
 	}
-	sender := &queue.SQS{API: c.queues, RejectsURL: c.base + "/123456789012/rejects"}
+	sender := &queue.SQS{API: c.queues, RejectsURL: c.Base + "/123456789012/rejects"}
 	_ = sender.Reject(ctx, []market.Rejected{{Body: "x", Reason: market.BadSymbol}}) // the answer names no entry
-	if u = c.take(t); u.Calls["SendMessageBatch"] == 0 {
+	if u = c.Take(); u.Calls["SendMessageBatch"] == 0 {
 		t.Errorf("reject: %+v", u)
 	}
 }
@@ -113,13 +107,27 @@ func TestBaselines(t *testing.T) {
 	put("alerts-a")
 	put("alerts-b")
 	put("alerts-b")
-	if u := c.take(t); u.Alerts != 2 || u.AlertWriteUnits != 2+2+2+1 {
+	if u := c.Take(); u.Alerts != 2 || u.AlertWriteUnits != 2+2+2+1 {
+		t.Errorf("%+v", u)
+	}
+	table := "alerts-c"
+	key := map[string]types.AttributeValue{"symbol": &types.AttributeValueMemberS{Value: "A"}, "alert_id": &types.AttributeValueMemberS{Value: "1"}}
+	pending := maps.Clone(key)
+	pending["pending_shard"] = &types.AttributeValueMemberS{Value: "0"}
+	if _, err := c.tables.PutItem(ctx, &dynamodb.PutItemInput{TableName: &table, Item: pending}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.tables.UpdateItem(ctx, &dynamodb.UpdateItemInput{TableName: &table, Key: key, UpdateExpression: aws.String("REMOVE pending_shard")}); err != nil {
+		t.Error(err)
+	}
+	// Two writes, and an entry that comes into the index and leaves it.
+	if u := c.Take(); u.Alerts != 1 || u.AlertWriteUnits != 4 {
 		t.Errorf("%+v", u)
 	}
 	if _, err := c.topics.Publish(ctx, &sns.PublishInput{TopicArn: aws.String("arn:aws:sns:us-east-1:123456789012:t"), Message: aws.String(strings.Repeat("x", 70_000))}); err != nil {
 		t.Error(err)
 	}
-	if u := c.take(t); u.Notifications != 1 || u.PublishUnits != 2 {
+	if u := c.Take(); u.Notifications != 1 || u.PublishUnits != 2 {
 		t.Errorf("%+v", u)
 	}
 }
@@ -145,9 +153,7 @@ func TestItemBytes(t *testing.T) {
 
 func TestLatencyAndReset(t *testing.T) {
 	c, ctx := newClients(t), context.Background()
-	if err := Reset(c.base, Latency{DynamoDB: 3 * time.Millisecond}); err != nil {
-		t.Fatal(err)
-	}
+	c.Reset(Latency{DynamoDB: 3 * time.Millisecond})
 	start := time.Now()
 	store := ledger.NewDynamoDB(c.tables, ledger.Config{AlertsTable: "alerts", StateTable: "state"})
 	if _, err := store.Commit(ctx, alert.Commit{ID: "c", Series: "A|", State: &alert.Snapshot{}}); err != nil {
@@ -156,9 +162,7 @@ func TestLatencyAndReset(t *testing.T) {
 	if took := time.Since(start); took < 3*time.Millisecond {
 		t.Errorf("it answered after %s", took)
 	}
-	if err := Reset(c.base, Latency{}); err != nil {
-		t.Fatal(err)
-	}
+	c.Reset(Latency{})
 	states, _, err := store.ReadStates(ctx, []string{"A|"})
 	if err != nil || states["A|"].Version != 0 {
 		t.Errorf("the state is not forgotten: %+v, %v", states, err)
