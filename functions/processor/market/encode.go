@@ -8,8 +8,10 @@ import (
 // AppendJSON appends the event in the canonical wire format, on one line without a newline. Decode turns it into an
 // equal event, but for Index, if e is one that Decode could have returned.
 func (e *Event) AppendJSON(b []byte) []byte {
-	b = append(b, `{"type":"`...)
-	b = append(append(b, e.Kind.String()...), '"')
+	begin := len(b)
+	if e.Kind != Trade { // the default, and bytes are billed
+		b = appendText(b, fieldType, e.Kind.String())
+	}
 	b = appendText(b, fieldSymbol, e.Symbol)
 	if e.Kind == Bar {
 		b = appendKey(b, fieldInterval)
@@ -70,6 +72,7 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	}
 	b = appendOptional(b, fieldVenue, e.Venue)
 	b = appendOptional(b, fieldSource, e.Source)
+	b[begin] = '{' // for the first comma
 	return append(b, '}')
 }
 

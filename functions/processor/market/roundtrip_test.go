@@ -11,6 +11,18 @@ import (
 	"pgregory.net/rapid"
 )
 
+// TestDefaultsAreLeftOut: a packed message is billed by its bytes.
+func TestDefaultsAreLeftOut(t *testing.T) {
+	for want, e := range map[string]Event{
+		`{"symbol":"AAPL","timestamp":"1970-01-01T00:00:00Z","price":"189.84"}`:                      {Symbol: "AAPL", Price: 189_840_000_000},
+		`{"type":"quote","symbol":"AAPL","timestamp":"1970-01-01T00:00:00Z","bid":"1","source":"a"}`: {Kind: Quote, Symbol: "AAPL", Source: "a", Bid: Unit, HasBid: true},
+	} {
+		if got := string(e.AppendJSON([]byte("x"))); got != "x"+want {
+			t.Errorf("%s, want %s", got[1:], want)
+		}
+	}
+}
+
 // TestRoundTrip: an event's canonical form is one line of JSON that decodes to an equal event, alone and packed.
 func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
