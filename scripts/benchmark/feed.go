@@ -65,19 +65,19 @@ func (s *stream) alerts() int {
 
 func symbol(series int) string { return fmt.Sprintf("S%05d", series) }
 
-// appendTrade appends a typical trade in the usual order.
+// appendTrade appends a typical trade as the producer writes it.
 func appendTrade(b []byte, series int, price string, at time.Time, sequence int) []byte {
-	b = append(b, `{"type":"trade","symbol":"`...)
+	b = append(b, `{"symbol":"`...)
 	b = append(b, symbol(series)...)
+	b = append(b, `","timestamp":"`...)
+	b = at.AppendFormat(b, "2006-01-02T15:04:05.000Z")
 	b = append(b, `","price":"`...)
 	b = append(b, price...)
-	b = append(b, `","size":"100","timestamp":"`...)
-	b = at.AppendFormat(b, "2006-01-02T15:04:05.000Z")
-	b = append(b, `","id":"`...)
+	b = append(b, `","size":"100","conditions":["0x20002020"],"id":"`...)
 	b = strconv.AppendInt(b, int64(sequence%1e6), 10)
 	b = append(b, `","sequence":`...)
 	b = strconv.AppendInt(b, int64(sequence), 10)
-	return append(b, `,"venue":"Q","source":"algoseek","conditions":["0x20002020"]}`...)
+	return append(b, `,"venue":"Q","source":"algoseek"}`...)
 }
 
 func (s *stream) event(b []byte, series int) []byte {
