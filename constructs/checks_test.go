@@ -292,6 +292,7 @@ func checkFunction(t template) (e problems) {
 	e.equal("role", f("Role"), "${Role.Arn}")
 	e.equal("log group", t.property("LogGroup", "LogGroupName"), "/aws/lambda/data-processor-"+suffix)
 	e.equal("log retention", t.property("LogGroup", "RetentionInDays"), 30)
+	e.equal("processors", f("Environment", "Variables", "GOMAXPROCS"), "1")
 	variables, _ := f("Environment", "Variables").(map[string]any)
 	parsed, err := settings.FromEnv(func(name string) string {
 		if name == "AWS_REGION" {
@@ -312,7 +313,7 @@ func checkFunction(t template) (e problems) {
 		MaxRetryDelay: settings.DefaultMaxRetryDelay, SeriesConcurrency: settings.DefaultSeriesConcurrency,
 		Clock: settings.ClockOn,
 	})
-	e.equal("number of variables", len(variables), 15)
+	e.equal("number of variables", len(variables), 16)
 	return e
 }
 
@@ -579,6 +580,7 @@ func TestMutations(t *testing.T) {
 		{"logs for ever", "function", at("LogGroup", "RetentionInDays"), nil},
 		{"no reserved concurrency", "function", at("Function", "ReservedConcurrentExecutions"), nil},
 		{"other table", "function", at("Function", "Environment", "Variables", settings.EnvStateTable), "${AlertsTable}"},
+		{"a collector on two processors", "function", at("Function", "Environment", "Variables", "GOMAXPROCS"), nil},
 		{"secret in the environment", "function", at("Function", "Environment", "Variables", "PASSWORD"), "x"},
 		{"every table", "role", at("Role", "Policies", "0", "PolicyDocument", "Statement", "3", "Resource"), "*"},
 		{"every DynamoDB action", "role", at("Role", "Policies", "0", "PolicyDocument", "Statement", "3", "Action"), "dynamodb:*"},

@@ -248,6 +248,9 @@ func (e *email) Bind(awssns.ITopic) *awssns.TopicSubscriptionConfig {
 	return &awssns.TopicSubscriptionConfig{SubscriberId: e.address, Endpoint: e.address, Protocol: awssns.SubscriptionProtocol_EMAIL}
 }
 
+// vCPU is the memory, in MiB, at which Lambda gives a function the equivalent of one processor.
+const vCPU = 1769
+
 func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps, rules []byte) {
 	p.LogGroup = awslogs.NewLogGroup(p, jsii.String("LogGroup"), &awslogs.LogGroupProps{
 		LogGroupName:  jsii.String(n.logGroup()),
@@ -272,6 +275,27 @@ func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps, ru
 	if r.DisableTracing {
 		tracing = awslambda.Tracing_DISABLED
 	}
+	environment := map[string]*string{
+		settings.EnvEnvironment:       jsii.String(n.suffix),
+		settings.EnvQueueURL:          p.Queue.QueueUrl(),
+		settings.EnvRejectsQueueURL:   p.RejectsQueue.QueueUrl(),
+		settings.EnvAlertsTable:       p.AlertsTable.TableName(),
+		settings.EnvStateTable:        p.StateTable.TableName(),
+		settings.EnvAlertTopicARN:     p.AlertTopic.TopicArn(),
+		settings.EnvDelivery:          jsii.String(string(r.Delivery)),
+		settings.EnvRulesFile:         jsii.String(settings.DefaultRulesFile),
+		settings.EnvLateness:          jsii.String(r.Lateness.String()),
+		settings.EnvClockSkew:         jsii.String(r.ClockSkew.String()),
+		settings.EnvAlertTTL:          jsii.String(r.AlertTTL.String()),
+		settings.EnvStateTTL:          jsii.String(r.StateTTL.String()),
+		settings.EnvMaxRetryDelay:     jsii.String(r.VisibilityTimeout.String()),
+		settings.EnvSeriesConcurrency: jsii.String(fmt.Sprint(r.SeriesConcurrency)),
+		settings.EnvClock:             jsii.String(string(clock)),
+	}
+	if r.MemoryMiB < vCPU {
+		// Go sees two processors, and would spread its work and its garbage collector over them.
+		environment["GOMAXPROCS"] = jsii.String("1")
+	}
 	p.Function = golambda.NewGoFunction(p, jsii.String("Function"), &golambda.GoFunctionProps{
 		FunctionName:                 jsii.String(n.function()),
 		Description:                  jsii.String("Turns market data into trading alerts"),
@@ -286,26 +310,10 @@ func (p *MarketDataPipeline) addFunction(n names, r *MarketDataPipelineProps, ru
 		Role: awsiam.Role_FromRoleArn(p, jsii.String("FunctionRole"), p.Role.RoleArn(),
 			&awsiam.FromRoleArnOptions{Mutable: jsii.Bool(false)}),
 		EnvironmentEncryption: p.Key,
-		Environment: &map[string]*string{
-			settings.EnvEnvironment:       jsii.String(n.suffix),
-			settings.EnvQueueURL:          p.Queue.QueueUrl(),
-			settings.EnvRejectsQueueURL:   p.RejectsQueue.QueueUrl(),
-			settings.EnvAlertsTable:       p.AlertsTable.TableName(),
-			settings.EnvStateTable:        p.StateTable.TableName(),
-			settings.EnvAlertTopicARN:     p.AlertTopic.TopicArn(),
-			settings.EnvDelivery:          jsii.String(string(r.Delivery)),
-			settings.EnvRulesFile:         jsii.String(settings.DefaultRulesFile),
-			settings.EnvLateness:          jsii.String(r.Lateness.String()),
-			settings.EnvClockSkew:         jsii.String(r.ClockSkew.String()),
-			settings.EnvAlertTTL:          jsii.String(r.AlertTTL.String()),
-			settings.EnvStateTTL:          jsii.String(r.StateTTL.String()),
-			settings.EnvMaxRetryDelay:     jsii.String(r.VisibilityTimeout.String()),
-			settings.EnvSeriesConcurrency: jsii.String(fmt.Sprint(r.SeriesConcurrency)),
-			settings.EnvClock:             jsii.String(string(clock)),
-		},
-		Tracing:       tracing,
-		LogGroup:      p.LogGroup,
-		LoggingFormat: awslambda.LoggingFormat_JSON,
+		Environment:           &environment,
+		Tracing:               tracing,
+		LogGroup:              p.LogGroup,
+		LoggingFormat:         awslambda.LoggingFormat_JSON,
 	})
 	const reason = "The flags and commands are constants of this package; the only path in them is quoted."
 	for _, id := range []string{"goBuildFlagsSecurityWarning", "commandHooksSecurityWarning"} {

@@ -166,7 +166,7 @@ var everyProp = &MarketDataPipelineProps{
 	RemovalPolicy: awscdk.RemovalPolicy_RETAIN, OutputPrefix: "Second",
 	AlertEmails: []string{"desk@example.com"}, AlarmEmails: []string{"ops@example.com"},
 	ProducerAccounts: []string{"123456789012"},
-	MemoryMiB:        512, Timeout: 30 * time.Second, DisableReservedConcurrency: true, DisableTracing: true,
+	MemoryMiB:        1769, Timeout: 30 * time.Second, DisableReservedConcurrency: true, DisableTracing: true,
 	LogRetentionDays: 7, BatchSize: 1000, BatchingWindow: 20 * time.Second, MaxConcurrency: 50,
 	VisibilityTimeout: 10 * time.Minute, MaxReceiveCount: 12,
 	QueueRetention: 2 * day, DeadLetterRetention: 3 * day, RejectsRetention: 4 * day,
@@ -185,7 +185,8 @@ func TestPropsReachTheTemplate(t *testing.T) {
 		got, want any
 	}{
 		{"queue", tpl.property("Queue", "QueueName"), "market-data-x-1"},
-		{"memory", tpl.property("Function", "MemorySize"), 512},
+		{"memory", tpl.property("Function", "MemorySize"), 1769},
+		{"processors", variables("GOMAXPROCS"), nil},
 		{"timeout", tpl.property("Function", "Timeout"), 30},
 		{"reserved", tpl.property("Function", "ReservedConcurrentExecutions"), nil},
 		{"tracing", tpl.property("Function", "TracingConfig"), nil},

@@ -56,7 +56,7 @@ type MarketDataPipelineProps struct {
 	// allow it too.
 	ProducerAccounts []string
 
-	// MemoryMiB of the function, 128 to 10240. Default 256.
+	// MemoryMiB of the function, 128 to 10240. Below 1769, less than one processor, GOMAXPROCS is 1. Default 256.
 	MemoryMiB int
 	// Timeout of the function, 1 s to 15 min. Default 60 s.
 	Timeout time.Duration

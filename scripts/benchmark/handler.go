@@ -58,8 +58,9 @@ func (b *bench) ourFunction(name, rules string, delivery settings.Delivery) (con
 	if err := os.WriteFile(file, loaded.Encode(), 0o600); err != nil {
 		return contender{}, err
 	}
+	// One processor is what the construct gives it by default.
 	return contender{name: name, command: []string{filepath.Join(b.bin, "bootstrap")},
-		env: []string{settings.EnvRulesFile + "=" + file, settings.EnvDelivery + "=" + string(delivery)}}, nil
+		env: []string{"GOMAXPROCS=1", settings.EnvRulesFile + "=" + file, settings.EnvDelivery + "=" + string(delivery)}}, nil
 }
 
 // launch starts the contender with tables of its own.
