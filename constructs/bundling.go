@@ -1,6 +1,7 @@
 package constructs
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -83,6 +84,8 @@ func bundling(rules []byte) *golambda.BundlingOptions {
 		Environment: &map[string]*string{
 			"GOFLAGS": jsii.String("-mod=readonly"), // not what this shell has set; go.mod and go.sum decide
 			"GOWORK":  jsii.String("off"),           // nor a workspace around it
+			// What is bundled with equal commands and environments the CDK bundles once in an app: rules that differ must show.
+			"RULES_DIGEST": jsii.String(fmt.Sprintf("%x", sha256.Sum256(rules))),
 		},
 		CommandHooks: &packRules{rules},
 	}

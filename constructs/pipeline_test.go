@@ -3,6 +3,8 @@ package constructs
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -303,6 +305,30 @@ func TestTwoPipelinesInOneStack(t *testing.T) {
 		template.HasOutput(jsii.String("TwoSqsQueueUrl"), map[string]any{})
 		template.HasOutput(jsii.String("SqsQueueUrl"), map[string]any{})
 	})
+}
+
+// TestEachPipelineHasItsOwnRules really builds a function, an empty one: within an app, the CDK builds what looks equal once.
+func TestEachPipelineHasItsOwnRules(t *testing.T) {
+	entry := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod": "module function.example\n\ngo 1.26\n", "main.go": "package main\n\nfunc main() {}\n",
+		"One": "rules:\n  - {alert: One, expr: price > 1, cooldown: 1m}\n", "Two": "rules:\n  - {alert: Two, expr: price > 1, cooldown: 1m}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(entry, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	context, out := flags(t), t.TempDir()
+	app := awscdk.NewApp(&awscdk.AppProps{Context: &context, Outdir: jsii.String(out)})
+	stack := awscdk.NewStack(app, jsii.String("test"), nil)
+	for _, name := range []string{"One", "Two"} {
+		NewMarketDataPipeline(stack, name, &MarketDataPipelineProps{Suffix: strings.ToLower(name), OutputPrefix: name,
+			Entry: entry, RulesFile: filepath.Join(entry, name)})
+	}
+	packed, err := filepath.Glob(filepath.Join(out, "asset.*", settings.DefaultRulesFile))
+	if err != nil || len(packed) != 2 {
+		t.Errorf("rules are packed into %v, %v, want two assets", packed, err)
+	}
 }
 
 // useOutside does to a pipeline what an app may do with it.

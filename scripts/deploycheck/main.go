@@ -183,7 +183,7 @@ func process(ctx context.Context, cfg aws.Config, o options, r *stackcheck.Repor
 	}
 	rules, err := alert.DecodeRules(compiled)
 	if err != nil {
-		return err
+		return fmt.Errorf("the rules in the function's asset: %w", err)
 	}
 	traffic, err := stackcheck.NewTraffic(ctx, s, rules)
 	if err != nil {

@@ -50,8 +50,8 @@ type definition struct {
 	n      int     // length; 0 = has none
 	factor float64 // of the bands
 	keep   float64 // 1 - alpha of an average
-	// words is how many numbers it keeps beside those in memory, rests how many of the aggregates that only numbers without
-	// end need.
+	// words is how many numbers it keeps beside those in memory, rests how many of the aggregates that only values without
+	// exact sums need, see unitsOf.
 	words, rests int
 	length       float64 // n
 	divisor      float64 // n, in units of market.Decimal
@@ -168,7 +168,7 @@ func (d *definition) bytes() int {
 // Nothing drifts and no outlier leaves a trace. Sums of decimals, which is what feeds send, are whole numbers of units,
 // and exact: a step adds the value that comes and takes the one that goes.
 //
-// Where one of a window's values is no decimal, nothing is ever taken out of an aggregate: the window is a block that is
+// Where one of a window's values is no decimal, or one beyond maxUnits, which counts as none, nothing is ever taken out of an aggregate: the window is a block that is
 // overwritten by the next one, and what counts is the rest of the old block and the start of the new one. The aggregates
 // of all rests are computed when a block is complete, the start's grows: a step costs three additions of aggregates on
 // average, whatever the length. Extremes are always found that way. Which way it is depends on nothing but the values in
@@ -332,7 +332,8 @@ func (f function) turn() bool {
 // nearest float64, and neither sums nor their squares overflow for any length.
 const maxUnits = 1 << 51
 
-// unitsOf returns the decimal whose nearest float64 is x, in units; false where there is none.
+// unitsOf returns the decimal whose nearest float64 is x, in units; false where there is none within maxUnits, and the
+// number is of no meaning.
 func unitsOf(x float64) (int64, bool) {
 	d := nearestUnits(x)
 	return d, uint64(d+maxUnits) <= 2*maxUnits && float64(d)/float64(market.Unit) == x
@@ -355,7 +356,7 @@ func (m *memory) setSpread(v spread) {
 	m.b, m.origin = math.Float64frombits(v.high), math.Float64frombits(v.low)
 }
 
-// squared tells whether the function needs squares.
+// squared tells whether a function over sums needs squares.
 func (d *definition) squared() bool { return d.op >= opStdev }
 
 // spread is the variance of n whole numbers times n²: n times the sum of their squares, less the square of their sum. It
