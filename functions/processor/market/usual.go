@@ -178,7 +178,7 @@ func (u *usual) event(e *Event, i int) int {
 	if end < 0 {
 		colon := strings.IndexByte(u.s[i:min(i+32, len(u.s))], ':')
 		if spaced := colon >= 0 && at(u.s, i+colon+1) == ' '; spaced != u.spaced {
-			u.spaced = spaced
+			u.spaced, u.begin.text = spaced, ""
 			*e = Event{}
 			end = u.object(e, i)
 		}
@@ -523,9 +523,10 @@ func usualIneligible[W writing](s string, i int) (bool, int) {
 func usualConditions[W writing](u *usual, i int) (string, int) {
 	s := u.s
 	from := i
-	if i++; s[i-1] != '[' {
+	if at(s, i) != '[' {
 		return "", -1
 	}
+	i++
 	width, _ := quoteBytes[W]()
 	for range maxConditions {
 		if _, i = usualText[W](s, i, maxText); i < 0 {

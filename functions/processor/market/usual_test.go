@@ -53,7 +53,7 @@ func checkQuoted(t *testing.T, s string) int {
 	var warm Quoted
 	_, _, _ = warm.Decode(nil, s, 0)
 	again, warmEnd, warmLatest := warm.Decode(before, s, 0)
-	if !slices.Equal(events, again) || end != warmEnd || latest != warmLatest {
+	if !slices.Equal(events, again) || end != warmEnd || end >= 0 && latest != warmLatest {
 		t.Fatalf("%q: %+v up to %d, and the second time %+v up to %d", s, events, end, again, warmEnd)
 	}
 	if len(events) == 0 || events[0] != before[0] {
@@ -196,6 +196,19 @@ func TestUsualBegins(t *testing.T) {
 					checkUsual(t, usual+usual+e+"\n"+usual)
 				}
 			}
+		}
+	}
+}
+
+// TestUsualEnds has messages that are cut off anywhere in an event that begins as the one before.
+func TestUsualEnds(t *testing.T) {
+	last := `{"symbol":"A","price":1,"timestamp":"2026-11-20T14:30:00Z",`
+	for _, e := range append(usualBodies, `{"conditions":["@"],"symbol":"A","price":1,"timestamp":"2026-11-20T14:30:00Z"}`, last+`"price_eligible":true}`, last+`"conditions":["@"]}`) {
+		for cut := range e {
+			body := e + "\n" + e + "\n" + e[:cut]
+			checkUsual(t, body)
+			inside := quoted(body)
+			checkQuoted(t, inside[1:len(inside)-1])
 		}
 	}
 }
