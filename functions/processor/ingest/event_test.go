@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -150,6 +151,47 @@ func TestSeriesOfAMessageTakeTurns(t *testing.T) {
 		slices.Sort(got)
 		if want := []string{"A|x 101", "A|x 104", "A|y 103", "B|x 102", "B|x 105"}; !slices.Equal(got, want) {
 			t.Errorf("%d receives: published %q, want %q", receives, got, want)
+		}
+	}
+}
+
+// TestPayloadsAreLetGo: an environment keeps memory from batch to batch, and no batch but the last one.
+func TestPayloadsAreLetGo(t *testing.T) {
+	rules := levelRule + "  - {alert: Elsewhere, symbols: [B], expr: 'venue == \"XNAS\" && price > 1e6', cooldown: 0s}\n"
+	w := newWorld(t, rules, settings.Ordered)
+	sequence := 0
+	handle := func(receives, messages, events int, symbols ...string) weak.Pointer[byte] {
+		var records []ingest.Record
+		for m := range messages {
+			var lines []string
+			for i := range events {
+				sequence++
+				line := trade(symbols[i%len(symbols)], 80, float64(sequence), sequence)
+				lines = append(lines, line[:len(line)-1]+`,"venue":"XNAS"}`)
+			}
+			r := msg(fmt.Sprint(sequence, "-", m), "g", lines...)
+			r.Sent, r.ReceiveCount = w.now.Add(time.Hour), receives
+			records = append(records, r)
+		}
+		payload := eventOf(records...)
+		if r, err := w.handler.HandleEvent(context.Background(), payload); err != nil || len(r.BatchItemFailures) > 0 {
+			t.Fatal(r, err)
+		}
+		return weak.Make(&payload[0])
+	}
+	for _, receives := range []int{1, 2} { // decoded within the event, or not
+		var payloads []weak.Pointer[byte]
+		for _, b := range []struct {
+			messages, events int
+			symbols          []string
+		}{{4, 6, []string{"A", "B", "C", "D"}}, {3, 40, []string{"A"}}, {2, 20, []string{"A", "C"}}, {3, 1, []string{"B"}}, {2, 3, []string{"C"}}, {1, 1, []string{"A"}}} {
+			payloads = append(payloads, handle(receives, b.messages, b.events, b.symbols...))
+		}
+		runtime.GC()
+		for i, p := range payloads[:len(payloads)-1] {
+			if p.Value() != nil {
+				t.Errorf("%d receives: the payload of batch %d is kept", receives, i)
+			}
 		}
 	}
 }
