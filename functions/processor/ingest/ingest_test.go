@@ -659,6 +659,20 @@ func TestHintsStayUntilTheMarkIsWritten(t *testing.T) {
 	}
 }
 
+// TestAnAlertThatIsStoredAnewIsNotSettled: an operator removed a state and its alerts, and sends the messages once more.
+func TestAnAlertThatIsStoredAnewIsNotSettled(t *testing.T) {
+	w := newWorld(t, levelRule, settings.Ordered)
+	m := msg("m1", "g", trade("AAPL", 101, 0, 1))
+	w.mustHandle(nil, m)
+	w.ledger, w.published = ledger.NewMemory(ledger.Config{Now: func() time.Time { return w.now }}), nil
+	w.fault = failNth("publish", 1, errDown)
+	if failed, _ := w.handle(m); len(failed) != 1 {
+		t.Fatalf("returned %v although the publish failed", failed)
+	}
+	w.mustHandle(nil, m)
+	w.wantAlerts(1, alert.Sent, 1)
+}
+
 func TestOwnLeaseIsClaimedAgainOnceGivenBack(t *testing.T) {
 	w := newWorld(t, levelRule, settings.Ordered)
 	w.fault = failNth("publish", 1, errDown)

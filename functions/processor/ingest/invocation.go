@@ -382,7 +382,7 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 		}
 		for _, h := range p.commit.State.Hints {
 			k := planned[i].alert(h.AlertID)
-			if _, ours := p.causes[h.AlertID]; inv.facts.hinted(k, inv.owner) && !ours && !inv.publishes(k) {
+			if _, ours := p.causes[h.AlertID]; inv.facts.hinted(k, inv.owner, ours) && !ours && !inv.publishes(k) {
 				open[i] = append(open[i], k)
 			}
 		}
