@@ -254,6 +254,18 @@ func TestReadEarly(t *testing.T) {
 	}
 }
 
+// TestTheLastBodyCounts: of a name that comes twice nothing is left of the first value.
+func TestTheLastBodyCounts(t *testing.T) {
+	payload := eventOf(ingest.Record{MessageID: "m", ReceiveCount: 1, Sent: time.Date(2026, 11, 20, 14, 30, 0, 0, time.UTC), Body: shortestEvent})
+	for _, first := range []string{`"body":"x","body":`, `"body":"{\"symbol\":\"X\",\"price\":1,\"timestamp\":\"2026-11-20T14:30:00Z\"}","body":`} {
+		twice := bytes.Replace(payload, []byte(`"body":`), []byte(first), 1)
+		records, events, err := ingest.ReadEarly(nil, twice, 5*time.Second)
+		if err != nil || len(records) != 1 || len(records[0].Events) != 1 || len(events) != 1 || events[0].Symbol != "AAPL" || records[0].Body != "" {
+			t.Errorf("%s: %+v, %v", twice, records, err)
+		}
+	}
+}
+
 // FuzzReadEarly: what is decoded within the event is what ParseEvent and Decode make of it.
 func FuzzReadEarly(f *testing.F) {
 	for _, payload := range sqsEvents {
