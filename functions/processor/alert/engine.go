@@ -79,8 +79,8 @@ func watchers(rules []*rule, symbol, source string) (watching []*rule, set strin
 
 // Step applies one event of the state's series, which must come from NewState or Decode of this program, and appends
 // the alerts that fire, in the order of their time and of the rules in the file. Repeated and late events change
-// nothing. Step is deterministic, keeps no string of the event, and allocates nothing but alerts and, once for a state, what windows need of
-// numbers that are no decimals.
+// nothing. Step is deterministic, keeps no string of the event, and allocates nothing but alerts and, once for a state,
+// what windows need of numbers that are no decimals.
 //
 // # Timers
 //

@@ -23,10 +23,18 @@ import (
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
 
-// eventOf is the Lambda event of the records.
+// eventOf is the Lambda event of the records, names in Lambda's order.
 func eventOf(records ...ingest.Record) []byte {
 	type object map[string]any
-	var list []object
+	type record struct {
+		MessageID     string `json:"messageId"`
+		ReceiptHandle string `json:"receiptHandle"`
+		Body          string `json:"body"`
+		Attributes    object `json:"attributes"`
+		Named         object `json:"messageAttributes"`
+		Source        string `json:"eventSource"`
+	}
+	var list []record
 	for _, r := range records {
 		attributes := object{"ApproximateReceiveCount": fmt.Sprint(r.ReceiveCount), "MessageGroupId": r.Group}
 		if !r.Sent.IsZero() {
@@ -39,7 +47,7 @@ func eventOf(records ...ingest.Record) []byte {
 		if r.OriginMessageID != "" {
 			named["origin_message_id"] = object{"stringValue": r.OriginMessageID, "dataType": "String"}
 		}
-		list = append(list, object{"messageId": r.MessageID, "receiptHandle": r.ReceiptHandle, "body": r.Body, "attributes": attributes, "messageAttributes": named})
+		list = append(list, record{r.MessageID, r.ReceiptHandle, r.Body, attributes, named, "aws:sqs"})
 	}
 	payload, _ := json.Marshal(object{"Records": list})
 	return payload
