@@ -372,7 +372,8 @@ const maxRecovered = 50
 // dropSettledHints looks, for the series that are about to write, whether the alerts hinted at are settled by now, and
 // takes the settled ones out of the plan. Alerts of other messages whose lease is over are recovered, best effort. A look
 // is a call ahead of the commit, so a hint is looked at by the second invocation of this environment that writes it: until
-// then, whoever published the alert may drop it without a look.
+// then, whoever published the alert may drop it without a look. Of a series with so many hints that it will wait, all are
+// looked at: they can be more than an environment remembers.
 func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*plan) {
 	open := make([][]alert.Key, len(plans))
 	var keys []alert.Key
@@ -380,9 +381,10 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 		if p.commit.State == nil {
 			continue
 		}
+		many := len(p.commit.State.Hints) > maxHints/2
 		for _, h := range p.commit.State.Hints {
 			k := planned[i].alert(h.AlertID)
-			if _, ours := p.causes[h.AlertID]; inv.facts.hinted(k, inv.owner, ours) && !ours && !inv.publishes(k) {
+			if _, ours := p.causes[h.AlertID]; (inv.facts.hinted(k, inv.owner, ours) || many) && !ours && !inv.publishes(k) {
 				open[i] = append(open[i], k)
 			}
 		}
