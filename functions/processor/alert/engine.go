@@ -139,6 +139,7 @@ func (p *Program) Step(s *State, e *market.Event, out []Alert) ([]Alert, Outcome
 			s.x.trade(e)
 			at.price = e.Price
 			out = p.evaluate(s, p.trade, &at, out)
+			s.x.texts[iVenue] = ""
 		}
 	case market.Quote:
 		if p.quote >= 0 {
@@ -157,6 +158,7 @@ func (p *Program) Step(s *State, e *market.Event, out []Alert) ([]Alert, Outcome
 		if p.status >= 0 {
 			s.x.texts[iState], s.x.texts[iReason] = e.State, e.Reason
 			out = p.evaluate(s, p.status, &at, out)
+			s.x.texts[iState], s.x.texts[iReason] = "", ""
 		}
 	case market.Clock:
 		for _, i := range p.built {

@@ -126,8 +126,8 @@ func TestRepetitionsAreLookedAtOnlyByStrangers(t *testing.T) {
 	}
 }
 
-// TestTheMemoryIsBounded: what an environment has forgotten it looks at.
-func TestTheMemoryIsBounded(t *testing.T) {
+// TestFactsAreBounded: what an environment has forgotten it looks at.
+func TestFactsAreBounded(t *testing.T) {
 	c := newCaller(t, levelRule, 1)
 	c.handle(0, []int{1})
 	for range 30 {

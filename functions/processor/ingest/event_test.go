@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -22,10 +23,18 @@ import (
 	"example.com/market-data-pipeline/functions/processor/settings"
 )
 
-// eventOf is the Lambda event of the records.
+// eventOf is the Lambda event of the records, names in Lambda's order.
 func eventOf(records ...ingest.Record) []byte {
 	type object map[string]any
-	var list []object
+	type record struct {
+		MessageID     string `json:"messageId"`
+		ReceiptHandle string `json:"receiptHandle"`
+		Body          string `json:"body"`
+		Attributes    object `json:"attributes"`
+		Named         object `json:"messageAttributes"`
+		Source        string `json:"eventSource"`
+	}
+	var list []record
 	for _, r := range records {
 		attributes := object{"ApproximateReceiveCount": fmt.Sprint(r.ReceiveCount), "MessageGroupId": r.Group}
 		if !r.Sent.IsZero() {
@@ -38,7 +47,7 @@ func eventOf(records ...ingest.Record) []byte {
 		if r.OriginMessageID != "" {
 			named["origin_message_id"] = object{"stringValue": r.OriginMessageID, "dataType": "String"}
 		}
-		list = append(list, object{"messageId": r.MessageID, "receiptHandle": r.ReceiptHandle, "body": r.Body, "attributes": attributes, "messageAttributes": named})
+		list = append(list, record{r.MessageID, r.ReceiptHandle, r.Body, attributes, named, "aws:sqs"})
 	}
 	payload, _ := json.Marshal(object{"Records": list})
 	return payload
@@ -154,6 +163,47 @@ func TestSeriesOfAMessageTakeTurns(t *testing.T) {
 	}
 }
 
+// TestPayloadsAreLetGo: an environment keeps memory from batch to batch, and no batch but the last one.
+func TestPayloadsAreLetGo(t *testing.T) {
+	rules := levelRule + "  - {alert: Elsewhere, symbols: [B], expr: 'venue == \"XNAS\" && price > 1e6', cooldown: 0s}\n"
+	w := newWorld(t, rules, settings.Ordered)
+	sequence := 0
+	handle := func(receives, messages, events int, symbols ...string) weak.Pointer[byte] {
+		var records []ingest.Record
+		for m := range messages {
+			var lines []string
+			for i := range events {
+				sequence++
+				line := trade(symbols[i%len(symbols)], 80, float64(sequence), sequence)
+				lines = append(lines, line[:len(line)-1]+`,"venue":"XNAS"}`)
+			}
+			r := msg(fmt.Sprint(sequence, "-", m), "g", lines...)
+			r.Sent, r.ReceiveCount = w.now.Add(time.Hour), receives
+			records = append(records, r)
+		}
+		payload := eventOf(records...)
+		if r, err := w.handler.HandleEvent(context.Background(), payload); err != nil || len(r.BatchItemFailures) > 0 {
+			t.Fatal(r, err)
+		}
+		return weak.Make(&payload[0])
+	}
+	for _, receives := range []int{1, 2} { // decoded within the event, or not
+		var payloads []weak.Pointer[byte]
+		for _, b := range []struct {
+			messages, events int
+			symbols          []string
+		}{{4, 6, []string{"A", "B", "C", "D"}}, {3, 40, []string{"A"}}, {2, 20, []string{"A", "C"}}, {3, 1, []string{"B"}}, {2, 3, []string{"C"}}, {1, 1, []string{"A"}}} {
+			payloads = append(payloads, handle(receives, b.messages, b.events, b.symbols...))
+		}
+		runtime.GC()
+		for i, p := range payloads[:len(payloads)-1] {
+			if p.Value() != nil {
+				t.Errorf("%d receives: the payload of batch %d is kept", receives, i)
+			}
+		}
+	}
+}
+
 func TestHandleEventRefuses(t *testing.T) {
 	w := newWorld(t, levelRule, settings.Ordered)
 	for payload, noRecords := range map[string]bool{`{"clock":"tick"}`: true, `{"Records":[]}`: true, `null`: true, `{"Records":[`: false, `{"Records":[{}]}`: false} {
@@ -208,6 +258,18 @@ func TestReadEarly(t *testing.T) {
 			if got := records[n]; len(got.Events) != 1 || got.Events[0].Symbol != "AAPL" || got.Events[0].Index != 0 {
 				t.Errorf("%s: the neighbour has %+v", name, got.Events)
 			}
+		}
+	}
+}
+
+// TestTheLastBodyCounts: of a name that comes twice nothing is left of the first value.
+func TestTheLastBodyCounts(t *testing.T) {
+	payload := eventOf(ingest.Record{MessageID: "m", ReceiveCount: 1, Sent: time.Date(2026, 11, 20, 14, 30, 0, 0, time.UTC), Body: shortestEvent})
+	for _, first := range []string{`"body":"x","body":`, `"body":"{\"symbol\":\"X\",\"price\":1,\"timestamp\":\"2026-11-20T14:30:00Z\"}","body":`} {
+		twice := bytes.Replace(payload, []byte(`"body":`), []byte(first), 1)
+		records, events, err := ingest.ReadEarly(nil, twice, 5*time.Second)
+		if err != nil || len(records) != 1 || len(records[0].Events) != 1 || len(events) != 1 || events[0].Symbol != "AAPL" || records[0].Body != "" {
+			t.Errorf("%s: %+v, %v", twice, records, err)
 		}
 	}
 }

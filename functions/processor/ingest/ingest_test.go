@@ -659,6 +659,20 @@ func TestHintsStayUntilTheMarkIsWritten(t *testing.T) {
 	}
 }
 
+// TestAnAlertThatIsStoredAnewIsNotSettled: an operator removed a state and its alerts, and sends the messages once more.
+func TestAnAlertThatIsStoredAnewIsNotSettled(t *testing.T) {
+	w := newWorld(t, levelRule, settings.Ordered)
+	m := msg("m1", "g", trade("AAPL", 101, 0, 1))
+	w.mustHandle(nil, m)
+	w.ledger, w.published = ledger.NewMemory(ledger.Config{Now: func() time.Time { return w.now }}), nil
+	w.fault = failNth("publish", 1, errDown)
+	if failed, _ := w.handle(m); len(failed) != 1 {
+		t.Fatalf("returned %v although the publish failed", failed)
+	}
+	w.mustHandle(nil, m)
+	w.wantAlerts(1, alert.Sent, 1)
+}
+
 func TestOwnLeaseIsClaimedAgainOnceGivenBack(t *testing.T) {
 	w := newWorld(t, levelRule, settings.Ordered)
 	w.fault = failNth("publish", 1, errDown)
@@ -829,6 +843,35 @@ func TestUnsettledAlertsDoNotPushOutIdentities(t *testing.T) {
 	w.wantAlerts(200, alert.Sent, 1)
 	if n := w.metric(settings.MetricEventsRepeated) - before; n != 100 {
 		t.Errorf("%v of the last 100 messages are recognised", n)
+	}
+}
+
+// TestManyHintsAreDropped: more hints come to an environment than it remembers, batch by batch. They go before a series has so
+// many that it waits.
+func TestManyHintsAreDropped(t *testing.T) {
+	w := newWorld(t, levelRule, settings.Unordered)
+	symbols := []string{"A", "B", "C", "D", "E", "F"}
+	for _, symbol := range symbols {
+		var hints []alert.Hint
+		for i := range 1900 {
+			hints = append(hints, alert.Hint{AlertID: fmt.Sprint("gone-", i)})
+		}
+		if _, err := w.ledger.Commit(context.Background(), alert.Commit{ID: symbol, Series: symbol + "|", State: &alert.Snapshot{Hints: hints}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for batch := range 3 {
+		var records []ingest.Record
+		for _, symbol := range symbols {
+			at := float64(2 * batch)
+			records = append(records, msg(fmt.Sprint(symbol, batch), "", trade(symbol, 101, at, 2*batch+1), trade(symbol, 80, at+1, 2*batch+2)))
+		}
+		w.mustHandle(nil, records...)
+	}
+	for _, symbol := range symbols {
+		if n := len(w.snapshot(symbol + "|").Hints); n > 3 {
+			t.Errorf("series %s has %d hints", symbol, n)
+		}
 	}
 }
 

@@ -22,7 +22,6 @@ type invocation struct {
 	owner  string         // of the alerts that this invocation stores
 	lease  int64          // until when it may publish them, milliseconds since 1970 UTC
 	groups map[string]int // group -> its first message that is to be returned
-	series []*series
 	outbox []entry
 	queued map[alert.Key]bool // what the outbox has
 	count  counters
@@ -39,7 +38,7 @@ const recovered = -1
 
 // decode turns the bodies into events, grouped by series in arrival order. Series that no rule watches are left out.
 func (inv *invocation) decode(records []Record) {
-	inv.runs = inv.runs[:0]
+	inv.runs, inv.series = inv.runs[:0], inv.series[:0]
 	clear(inv.bySeries)
 	for i := range records {
 		m := &inv.messages[i]
@@ -79,13 +78,14 @@ func (inv *invocation) decode(records []Record) {
 			events = events[n:]
 		}
 	}
-	parts := slices.Grow(inv.parts[:0], len(inv.runs))
+	parts := slices.Grow(inv.parts[:0], len(inv.runs))[:len(inv.runs)]
 	inv.parts = parts
+	clear(parts)
 	for i := range inv.runs {
 		r := &inv.runs[i]
 		s := r.series
 		if s.parts == nil {
-			s.parts, parts = parts[:0:s.runs], parts[s.runs:s.runs:cap(parts)]
+			s.parts, parts = parts[:0:s.runs], parts[s.runs:]
 		}
 		// The first run of a message's events is not copied; what the capacity ends, append copies.
 		if last := len(s.parts) - 1; last >= 0 && s.parts[last].message == r.message {
@@ -372,7 +372,8 @@ const maxRecovered = 50
 // dropSettledHints looks, for the series that are about to write, whether the alerts hinted at are settled by now, and
 // takes the settled ones out of the plan. Alerts of other messages whose lease is over are recovered, best effort. A look
 // is a call ahead of the commit, so a hint is looked at by the second invocation of this environment that writes it: until
-// then, whoever published the alert may drop it without a look.
+// then, whoever published the alert may drop it without a look. Of a series with so many hints that it will wait, all are
+// looked at: they can be more than an environment remembers.
 func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*plan) {
 	open := make([][]alert.Key, len(plans))
 	var keys []alert.Key
@@ -380,9 +381,10 @@ func (inv *invocation) dropSettledHints(ctx phase, planned []*series, plans []*p
 		if p.commit.State == nil {
 			continue
 		}
+		many := len(p.commit.State.Hints) > maxHints/2
 		for _, h := range p.commit.State.Hints {
 			k := planned[i].alert(h.AlertID)
-			if _, ours := p.causes[h.AlertID]; inv.facts.hinted(k, inv.owner) && !ours && !inv.publishes(k) {
+			if _, ours := p.causes[h.AlertID]; (inv.facts.hinted(k, inv.owner, ours) || many) && !ours && !inv.publishes(k) {
 				open[i] = append(open[i], k)
 			}
 		}

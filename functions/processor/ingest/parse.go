@@ -149,7 +149,7 @@ func (p *eventParser) readBody(r *draft, i int) int {
 	if r.body = -1; p.early && p.at(i) == '"' {
 		var end int
 		if p.events, end, r.latest = p.quoted.Decode(p.events, p.s, i+1); end >= 0 {
-			r.body = i
+			r.body, r.Body = i, ""
 			return end + 1
 		}
 	}

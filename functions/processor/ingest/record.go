@@ -97,17 +97,19 @@ func (h *Handler) HandleEvent(ctx context.Context, payload []byte) (Response, er
 	p := eventParser{s: unsafe.String(unsafe.SliceData(payload), len(payload)), records: m.records[:0],
 		early: true, skew: h.cfg.ClockSkew, events: m.events[:0]}
 	p.parse()
-	if p.err == nil && len(p.records) == 0 {
-		p.err = ErrNoRecords
-	}
-	if p.err != nil {
-		h.spare.Store(m)
+	switch {
+	case p.err != nil:
 		return Response{}, p.err
+	case len(p.records) == 0:
+		h.spare.Store(m)
+		return Response{}, ErrNoRecords
 	}
+	before := *m
 	m.records, m.events = p.records, p.events
 	// All of the invocation has ended when handle returns: nothing refers to its memory any more.
 	response, err := h.handle(ctx, p.records, m)
 	if cap(m.events) <= maxKept {
+		m.forget(&before)
 		h.spare.Store(m)
 	}
 	return response, err
@@ -119,11 +121,27 @@ type memory struct {
 	records  []Record
 	messages []message
 	bySeries map[seriesKey]*series // nil for those that no rule watches
-	made     []*series
+	series   []*series
+	made     []*series // series are the first of these
 	runs     []run
 	parts    []part
 	scratch  scratch
 }
+
+// forget clears what an earlier, longer batch has left behind the last one: it would keep that batch's payload.
+func (m *memory) forget(before *memory) {
+	for _, s := range behind(before.series, m.series) {
+		*s = series{}
+	}
+	clear(behind(before.events, m.events))
+	clear(behind(before.records, m.records))
+	clear(behind(before.messages, m.messages))
+	clear(behind(before.runs, m.runs))
+	clear(behind(before.parts, m.parts))
+}
+
+// behind is the part of before that is longer than now.
+func behind[T any](before, now []T) []T { return before[min(len(before), len(now)):] }
 
 // maxKept bounds, in events of 304 bytes, what is kept.
 const maxKept = 20_000

@@ -226,9 +226,9 @@ func (s *Server) dynamoDB(operation string, body []byte) (answer any, err error)
 	return map[string]any{}, err
 }
 
-// put bills a write, or an update to at most 1 KB, of the base table, in a transaction twice, and those of the sparse indexes, which come once: an entry
-// that appears or disappears. The day index projects nothing that ever changes; the due index moves with the clock on the
-// wall, not with events, and is left out.
+// put bills a write, or an update to at most 1 KB, of the base table, in a transaction twice, and those of the sparse
+// indexes, which come once: an entry that appears or disappears. The day index projects nothing that ever changes; the due
+// index moves with the clock on the wall, not with events, and is left out.
 func (s *Server) put(w write, times float64) {
 	u := units(w.Item.bytes(), 1024)
 	if strings.Contains(w.TableName, "state") {
