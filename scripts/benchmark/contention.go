@@ -15,15 +15,15 @@ func (b *bench) contention() error {
 	if b.quick {
 		messages = 300
 	}
-	t := &table{Title: fmt.Sprintf("Ordered against unordered: %d messages of 10 trades, rules with windows, virtual time", messages),
+	t := &table{Title: fmt.Sprintf("Ordered against unordered: %d messages of 10 trades, 20 a second, rules with windows, virtual time", messages),
 		Columns: []string{"delivery", "invocations", "series", "what happens", "messages/s", "median delay", "99 %", "lost races", "late events"},
-		Notes: []string{"delay: from the sending of a message to the answer that acknowledges it, under a backlog; a call takes 1 to 20 ms, one in ten 200 ms or so",
+		Notes: []string{"delay: from the sending of a message to the answer that acknowledges it; a call takes 1 to 20 ms, one in ten 200 ms or so",
 			"retries: one call in 100 fails; outage: DynamoDB fails for 20 seconds"}}
 	for _, disturbance := range []string{"nothing", "retries", "outage"} {
 		for _, environments := range []int{1, 5} {
 			for _, series := range []int{1, 10, 1000} {
 				for _, delivery := range []settings.Delivery{settings.Ordered, settings.Unordered} {
-					l := simulator.Load{Seed: 1, Delivery: delivery, Environments: environments, Series: series, Messages: messages, Events: 10, Gap: 5 * time.Millisecond}
+					l := simulator.Load{Seed: 1, Delivery: delivery, Environments: environments, Series: series, Messages: messages, Events: 10, Gap: 50 * time.Millisecond}
 					switch disturbance {
 					case "retries":
 						l.Retries = messages / 100
